@@ -1,0 +1,65 @@
+"""Gaussian pyramids (section 3: the network's inputs and targets are pyramids).
+
+Conventions: a pyramid is a list, finest level first; level k has size H/2^k x W/2^k. Images are float32 [N, H, W, C].
+The result equals ``skimage.transform.pyramid_gaussian(downscale=2)``, which the authors' released weights were
+trained with: a Gaussian of sigma 2/3 and 7 taps over a mirrored border, then the mean of every 2x2 pixels. Both steps
+are linear, so they are one 8x8 depthwise convolution of stride 2.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+_SIGMA = 2 * 2 / 6.0
+_RADIUS = 3
+MIN_SIDE = 4  # the mirrored border of _RADIUS pixels needs as many pixels, and the side must be even
+
+
+def gaussian_pyramid(images, num_levels):
+    """Returns ``num_levels`` images, finest first, each half the size of the one before.
+
+    Args:
+        images: float tensor [N, H, W, C], any range. Every level but the last must have even sides of at least 4.
+        num_levels: number of levels, at least 1; level 0 is ``images`` itself.
+
+    Raises:
+        ValueError: if a known side cannot be halved ``num_levels - 1`` times, or ``num_levels`` is below 1.
+    """
+    if num_levels < 1:
+        raise ValueError(f"num_levels must be at least 1, got {num_levels}")
+    _check_sides(images.shape[1:3], num_levels)
+    pyramid = [images]
+    for _ in range(num_levels - 1):
+        pyramid.append(_halve(pyramid[-1]))
+    return pyramid
+
+
+def smallest_side(num_levels):
+    """Smallest side in pixels of an image that has a pyramid of ``num_levels`` levels."""
+    return 1 if num_levels == 1 else MIN_SIDE * 2 ** (num_levels - 2)
+
+
+def _check_sides(sides, num_levels):
+    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
+    for side in sides:
+        if side is not None and (side % multiple or side < smallest):
+            raise ValueError(
+                f"a pyramid of {num_levels} levels needs height and width to be multiples of {multiple} and at least "
+                f"{smallest}, got {tuple(sides)}"
+            )
+
+
+def _halve(images):
+    border = [[0, 0], [_RADIUS, _RADIUS], [_RADIUS, _RADIUS], [0, 0]]
+    padded = ops.pad(images, border, mode="symmetric")
+    taps = _taps()
+    kernel = np.outer(taps, taps)[:, :, None, None] * np.ones((1, 1, images.shape[-1], 1))
+    kernel = ops.convert_to_tensor(kernel, dtype=keras.backend.standardize_dtype(images.dtype))
+    return ops.depthwise_conv(padded, kernel, strides=2, padding="valid", data_format="channels_last")
+
+
+def _taps():
+    """Gaussian of 7 taps, then the mean of two neighbours: 8 taps that sum to 1."""
+    offsets = np.arange(-_RADIUS, _RADIUS + 1)
+    gaussian = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
+    return np.convolve(gaussian / gaussian.sum(), [0.5, 0.5])
