@@ -1,0 +1,190 @@
+"""What a training run is: frozen dataclasses that check their values; standard library only.
+
+Every field is a command-line flag of the same name (``flags.py``) and carries its own help and limits. A run folder
+keeps the configuration as an absl flagfile, ``config.cfg``.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+from tf_deepdeblur.errors import InputError
+
+
+def _flag(default, help, *, choices=None, minimum=None, above=None, maximum=None):
+    limits = {"choices": choices, "minimum": minimum, "above": above, "maximum": maximum}
+    return field(default=default, metadata={"help": help, **limits})
+
+
+class _Checked:
+    """Checks every field against its limits; the message names the flag."""
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            if "help" in item.metadata:
+                _check_limits(item.name, getattr(self, item.name), item.metadata)
+
+
+@dataclass(frozen=True)
+class ModelConfig(_Checked):
+    """The generator (section 3.1); changing any of these needs a new run folder."""
+
+    num_scales: int = _flag(3, "K, the number of scales.", choices=(1, 2, 3))
+    num_res_blocks: int = _flag(19, "ResBlocks per scale; 19 make 40 convolutions.", minimum=1)
+    filters: int = _flag(64, "Feature maps of every convolution.", minimum=1)
+    kernel_size: int = _flag(5, "Side of every convolution, odd.", choices=(1, 3, 5, 7, 9, 11))
+    global_residual: bool = _flag(False, "Add the blurry image to each scale's output (not in the paper).")
+
+
+@dataclass(frozen=True)
+class DataConfig(_Checked):
+    """Training and held-out images (sections 2 and 3.2)."""
+
+    dataset: str = _flag("gopro", "Layout of --data_dir.", choices=("gopro", "reds", "pairs", "demo"))
+    data_dir: str = _flag("", "Folder of the data set; the demo makes its own in the run folder.")
+    blur_key: str = _flag(
+        "blur_gamma", "GOPRO_Large's blur: blur_gamma is the paper's.", choices=("blur_gamma", "blur")
+    )
+    patch_size: int = _flag(256, "Side of the random crops in pixels.", minimum=8)
+    eval_images: int = _flag(20, "Held-out frames per evaluation, spread evenly.", minimum=1)
+
+
+@dataclass(frozen=True)
+class LossConfig(_Checked):
+    """Equations 4 to 6."""
+
+    content_loss: str = _flag("mse", "Error in Eq. 4: mse is the paper's.", choices=("mse", "mae"))
+    adversarial_weight: float = _flag(1e-4, "Lambda of Eq. 6; 0 trains without a discriminator.", minimum=0.0)
+    adversarial_loss: str = _flag(
+        "non_saturating",
+        "What the generator minimises: -log D(G(B)), or Eq. 5 literally.",
+        choices=("non_saturating", "minimax"),
+    )
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(_Checked):
+    """Adam and its schedule (section 3.2)."""
+
+    batch_size: int = _flag(2, "Patches per step, over all devices together.", minimum=1)
+    total_steps: int = _flag(900_000, "Steps to train in all.", minimum=1)
+    learning_rate: float = _flag(5e-5, "First learning rate of both optimisers.", above=0.0)
+    decay_steps: tuple[int, ...] = _flag(
+        (300_000,), "One number: decay every so many steps. Several: decay at these steps.", minimum=1
+    )
+    decay_rate: float = _flag(0.1, "Factor of each decay.", above=0.0, maximum=1.0)
+    ema_decay: float = _flag(
+        0.0, "Decay per step of the averaged weights that are evaluated and saved; 0 is off.", minimum=0.0, maximum=0.99999
+    )
+
+
+@dataclass(frozen=True)
+class RuntimeConfig(_Checked):
+    """Devices, random numbers, and how often to write."""
+
+    precision: str = _flag(
+        "auto",
+        "auto is mixed_bfloat16 where the device multiplies it fast, else float32.",
+        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    strategy: str = _flag(
+        "auto",
+        "auto is mirrored over all GPUs or virtual devices, else single; multi_worker reads TF_CONFIG.",
+        choices=("auto", "single", "mirrored", "multi_worker"),
+    )
+    virtual_devices: int = _flag(0, "Split the CPU into so many devices to try replication; 0 is off.", minimum=0)
+    seed: int = _flag(0, "Seed of the weights and of all samples.", minimum=0, maximum=2**31 - 1)
+    deterministic: bool = _flag(False, "Bit-identical results from run to run on one machine; slower on a GPU.")
+    log_every: int = _flag(100, "Steps between records of losses.", minimum=1)
+    checkpoint_every: int = _flag(5_000, "Steps between checkpoints.", minimum=1)
+    eval_every: int = _flag(5_000, "Steps between evaluations on held-out frames.", minimum=1)
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Checked):
+    """One training run.
+
+    Raises:
+        InputError: naming the flag, if a value is out of its limits or two of them contradict each other.
+    """
+
+    run_dir: str = _flag("runs/default", "Folder that the run is written to; the same folder again resumes.")
+    dry_run: bool = _flag(False, "Check the data, print what would be trained, and stop.")
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    loss: LossConfig = LossConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.data.dataset != "demo" and not self.data.data_dir:
+            raise InputError(f"--dataset={self.data.dataset} needs --data_dir, the folder of the data set")
+        multiple = 2 ** (self.model.num_scales - 1)
+        if self.data.patch_size % multiple:
+            raise InputError(f"--patch_size must be a multiple of {multiple} with --num_scales={self.model.num_scales}")
+        steps = self.optimizer.decay_steps
+        if not steps or list(steps) != sorted(set(steps)):
+            raise InputError("--decay_steps must be one number, or several in increasing order")
+
+    @property
+    def adversarial(self):
+        """Whether a discriminator is trained."""
+        return self.loss.adversarial_weight > 0
+
+    @property
+    def averages_weights(self):
+        """Whether an exponential moving average of the weights is kept."""
+        return self.optimizer.ema_decay > 0
+
+
+def flag_fields(config_class=TrainConfig):
+    """Yields (group, field) of every flag; ``group`` names the nested dataclass, or is None at the top."""
+    for item in dataclasses.fields(config_class):
+        if dataclasses.is_dataclass(item.type):
+            yield from ((item.name, nested) for _, nested in flag_fields(item.type))
+        else:
+            yield None, item
+
+
+def flag_values(config):
+    """{flag name: value as it is written on the command line} of a configuration."""
+    owners = ((config if group is None else getattr(config, group), item.name) for group, item in flag_fields())
+    return {name: _as_text(getattr(owner, name)) for owner, name in owners}
+
+
+def to_flagfile(config):
+    """The text of an absl flagfile that gives this configuration again."""
+    return "".join(f"--{name}={value}\n" for name, value in flag_values(config).items())
+
+
+def read_flagfile(text):
+    """{flag name: value} of a flagfile that ``to_flagfile`` wrote."""
+    pairs = (line[2:].partition("=") for line in text.splitlines() if line.startswith("--"))
+    return {name: value for name, _, value in pairs}
+
+
+def changed_model_flags(saved, config):
+    """Says which flags that shape the run's variables differ from ``saved``, a result of ``read_flagfile``."""
+    now = flag_values(config)
+    changed = [item.name for item in dataclasses.fields(ModelConfig) if saved.get(item.name) != now[item.name]]
+    switches = {"adversarial_weight": config.adversarial, "ema_decay": config.averages_weights}
+    changed += [name for name, is_on in switches.items() if (float(saved.get(name, 0)) > 0) != is_on]
+    return [f"--{name} was {saved.get(name, 'not set')}, is now {now[name]}" for name in changed]
+
+
+def _as_text(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _check_limits(name, value, limits):
+    for number in value if isinstance(value, tuple) else (value,):
+        if limits["choices"] is not None and number not in limits["choices"]:
+            raise InputError(f"--{name} must be one of {', '.join(map(str, limits['choices']))}, got {number}")
+        if limits["minimum"] is not None and not number >= limits["minimum"]:
+            raise InputError(f"--{name} must be at least {limits['minimum']}, got {number}")
+        if limits["above"] is not None and not number > limits["above"]:
+            raise InputError(f"--{name} must be above {limits['above']}, got {number}")
+        if limits["maximum"] is not None and not number <= limits["maximum"]:
+            raise InputError(f"--{name} must be at most {limits['maximum']}, got {number}")

@@ -1,0 +1,148 @@
+"""Blurry images from sharp ones (section 2): the exposure is the mean of many sharp frames in linear light.
+
+``blur_pair`` is Eq. 2 and 3. Where there is no high-speed video, ``shake_photo`` makes the frames from one photograph:
+a hand-held camera's smooth random motion (translation, rotation, a little zoom), and if wanted an object that moves on
+its own. Images are uint8 RGB [H, W, 3].
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from skimage.transform import AffineTransform, warp
+
+GAMMA = 2.2
+
+
+def linearise(image, gamma=GAMMA):
+    """Observed uint8 image -> sensor signal S = g^-1(image) in [0, 1], float32; gamma 1 is the linear response."""
+    return (np.arange(256, dtype=np.float64) / 255.0)[np.asarray(image)].astype(np.float32) ** np.float32(gamma)
+
+
+def respond(signal, gamma=GAMMA):
+    """Sensor signal in [0, 1] -> observed uint8 image, g(x) = x^(1/gamma) (Eq. 3), rounded half up."""
+    return np.floor(np.clip(signal, 0.0, 1.0) ** (1.0 / gamma) * 255.0 + 0.5).astype(np.uint8)
+
+
+def blur_pair(frames, gamma=GAMMA):
+    """The blurry image that M successive sharp frames make, and the sharp image in its middle (Eq. 2).
+
+    Args:
+        frames: an odd number of uint8 [H, W, 3] images, in any iterable.
+        gamma: of the camera response function; 1 is the linear response of the paper's Koehler experiment.
+
+    Returns:
+        (blurry, sharp), uint8 [H, W, 3] each.
+
+    Raises:
+        ValueError: if the number of frames is not odd: there is no middle one.
+    """
+    frames = list(frames)
+    if len(frames) % 2 == 0:
+        raise ValueError(f"an odd number of frames has a middle one, got {len(frames)}")
+    total = np.zeros(frames[0].shape, np.float64)
+    for frame in frames:
+        total += linearise(frame, gamma)
+    return respond(total / len(frames), gamma), frames[len(frames) // 2]
+
+
+@dataclass(frozen=True)
+class Shake:
+    """How far the camera moves during the exposure, at most.
+
+    ``pixels`` is the length of the path of the image centre; ``degrees`` and ``zoom`` are the total roll and the total
+    change of scale.
+    """
+
+    pixels: float = 16.0
+    degrees: float = 1.0
+    zoom: float = 0.01
+
+
+def trajectory(num_frames, shake, rng):
+    """A smooth random camera path: array [num_frames, 4] of x, y (pixels), roll (radians) and log zoom.
+
+    Each coordinate is a random cubic in time; the path starts anywhere and passes zero at the middle frame.
+    """
+    time = np.linspace(-1.0, 1.0, num_frames)
+    powers = np.stack([time, time**2, time**3])
+    path = rng.normal(size=(4, 3)) @ powers
+    length = np.hypot(*np.diff(path[:2], axis=1)).sum()
+    path[:2] *= shake.pixels / length
+    for row, limit in ((2, np.radians(shake.degrees)), (3, shake.zoom)):
+        path[row] *= rng.uniform(-1, 1) * limit / np.ptp(path[row])
+    return path.T
+
+
+def shake_photo(photo, num_frames, shake, rng, moving_object=None):
+    """Frames that a shaking camera would have seen; the middle one is the photograph itself, untouched.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        num_frames: odd number of frames.
+        shake: Shake.
+        rng: numpy Generator.
+        moving_object: None, or a uint8 [h, w, 3] image, smaller than the photograph: an ellipse of it is put in front
+            and follows a path of its own.
+
+    Returns:
+        A list of uint8 images [H - 2m, W - 2m, 3]: the margin m that the motion would uncover is cut off.
+
+    Raises:
+        ValueError: if the motion leaves nothing of the photograph.
+    """
+    path = trajectory(num_frames, shake, rng)
+    layers = [(_signal(photo), None, path)]
+    if moving_object is not None:
+        layers.append((*_placed(moving_object, photo.shape, rng), path + trajectory(num_frames, shake, rng)))
+    margin = _margin(path, photo.shape)
+    inner = tuple(slice(margin, side - margin) for side in photo.shape[:2])
+    frames = [_compose(layers, i)[inner] for i in range(num_frames)]
+    if frames[0].size == 0:
+        raise ValueError(f"a photograph of {photo.shape[1]}x{photo.shape[0]} is too small for {shake}")
+    return frames
+
+
+def _compose(layers, i):
+    """One frame: every layer moved to its place, the later ones in front."""
+    background, _, path = layers[0]
+    frame = _move(background, path[i])
+    for image, mask, own_path in layers[1:]:
+        mask = _move(mask, own_path[i])
+        frame = frame * (1 - mask) + _move(image, own_path[i]) * mask
+    return respond(frame, 1.0)
+
+
+def _move(image, pose):
+    """The image as seen from one point of the path, by bicubic interpolation; the pose zero changes nothing."""
+    if not pose.any():
+        return image
+    x, y, roll, log_zoom = pose
+    centre = (np.array(image.shape[1::-1]) - 1) / 2
+    motion = (
+        AffineTransform(translation=-centre)
+        + AffineTransform(scale=np.exp(log_zoom), rotation=roll)
+        + AffineTransform(translation=centre + (x, y))
+    )
+    return np.clip(warp(image, motion.inverse, order=3, mode="edge", preserve_range=True), 0.0, 1.0)
+
+
+def _placed(image, canvas_shape, rng):
+    """(image on an empty canvas, soft elliptical mask), at a random place."""
+    height, width = image.shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    ellipse = np.clip((1 - np.hypot(x, y)) * min(height, width) / 4, 0.0, 1.0)
+    top, left = (rng.integers(0, full - part + 1) for full, part in zip(canvas_shape, (height, width), strict=False))
+    canvas, mask = np.zeros(canvas_shape, np.float32), np.zeros((*canvas_shape[:2], 1), np.float32)
+    canvas[top : top + height, left : left + width] = _signal(image)
+    mask[top : top + height, left : left + width, 0] = ellipse
+    return canvas, mask
+
+
+def _margin(path, shape):
+    """Pixels at the border that some pose moves out of sight."""
+    x, y, roll, log_zoom = np.abs(path).max(axis=0)
+    return int(np.ceil(max(x, y) + (roll + log_zoom) * np.hypot(*shape[:2]) / 2)) + 2
+
+
+def _signal(image):
+    return np.asarray(image, np.float32) / 255.0

@@ -1,0 +1,176 @@
+"""Folders of blurry and sharp images -> checked pairs of files.
+
+Layouts, with ``split`` "train" or "eval":
+
+- gopro, GOPRO_Large as shipped: ``train|test/GOPRxxxx_xx_xx/{blur_gamma,blur,sharp}/000001.png``;
+- reds, REDS as shipped: ``train/train_{blur,sharp}/000/00000000.png``, ``val/val_{blur,sharp}/...``;
+- pairs: ``blur/`` and ``sharp/`` with equal names, or both inside ``train/`` and ``test/``.
+
+The blurry and the sharp image of a pair have the same name in two folders. Everything that is wrong with a data set is
+found here, before the first training step, and named.
+"""
+
+import filecmp
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_image
+
+_EXPECTED = {
+    "gopro": "{split}/<sequence>/{blur_key}/*.png and {split}/<sequence>/sharp/*.png",
+    "reds": "{split}/{split}_blur/<clip>/*.png and {split}/{split}_sharp/<clip>/*.png",
+    "pairs": "blur/*.png and sharp/*.png (or {split}/blur/*.png and {split}/sharp/*.png)",
+}
+_EVAL_FOLDER = {"gopro": "test", "reds": "val", "pairs": "test"}
+
+
+class Pair(NamedTuple):
+    """Two files that show the same scene; ``name`` is their path below the data set, for people."""
+
+    name: str
+    blurry: Path
+    sharp: Path
+
+
+def find_pairs(dataset, data_dir, split, blur_key="blur_gamma"):
+    """All pairs of a data set, ordered by name.
+
+    Args:
+        dataset: "gopro", "reds" or "pairs".
+        data_dir: the folder of the data set; ``~`` is expanded.
+        split: "train" or "eval".
+        blur_key: "blur_gamma" or "blur"; which blurry images of gopro.
+
+    Returns:
+        A list of Pair, never empty.
+
+    Raises:
+        InputError: naming the folder and the expected layout if nothing is found, or the files without a partner.
+    """
+    root = Path(data_dir).expanduser()
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder; --data_dir must name the folder of the {dataset} data set")
+    folder = "train" if split == "train" else _EVAL_FOLDER[dataset]
+    pairs = [pair for blurry, sharp in _folders(dataset, root, folder, blur_key) for pair in _match(root, blurry, sharp)]
+    if not pairs:
+        expected = _EXPECTED[dataset].format(split=folder, blur_key=blur_key)
+        raise InputError(f"{root}: no images in the layout of --dataset={dataset}; expected {expected}")
+    return sorted(pairs)
+
+
+def check_pairs(pairs, smallest=1):
+    """Reads every file's header; returns the images' sizes as an int array [len(pairs), 2] of (height, width).
+
+    Raises:
+        InputError: naming the files, if an image cannot be opened, two partners differ in size, a side is below
+            ``smallest`` (the patch), or the blurry images are the sharp ones.
+    """
+    sizes = np.array([_common_size(pair) for pair in pairs])
+    small = np.flatnonzero(sizes.min(axis=1) < smallest)
+    if len(small):
+        height, width = sizes[small[0]]
+        raise InputError(
+            f"{pairs[small[0]].blurry}: {width}x{height} is smaller than the patch ({len(small)} such images); "
+            f"remove it or use a --patch_size of at most {sizes.min()}"
+        )
+    if all(_is_same_file(pair) for pair in pairs):
+        raise InputError(
+            f"{pairs[0].blurry.parent} and {pairs[0].sharp.parent}: the blurry images are the sharp images; "
+            "give a folder of blurry ones"
+        )
+    return sizes
+
+
+class PairFolder:
+    """Pairs of image files that are decoded when they are needed, and kept in memory while they fit.
+
+    Args:
+        pairs: list of Pair.
+        sizes: result of ``check_pairs``.
+        cache_bytes: how much decoded data to keep; the rest is decoded again each time.
+    """
+
+    def __init__(self, pairs, sizes, cache_bytes=2**30):
+        self.pairs = pairs
+        self.sizes = sizes
+        self._decoded = {}
+        self._room = cache_bytes
+        self._lock = threading.Lock()
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def name(self, index):
+        """The name of a pair, for people."""
+        return self.pairs[index].name
+
+    def frames(self, index):
+        """The whole (blurry, sharp) images, uint8 [H, W, 3] each; InputError names a file that cannot be read."""
+        if index not in self._decoded:
+            return self._keep(index, self._decode(index))
+        return self._decoded[index]
+
+    def crop(self, index, top, left, side):
+        """The same ``side`` x ``side`` pixels of both images."""
+        return tuple(frame[top : top + side, left : left + side] for frame in self.frames(index))
+
+    def _decode(self, index):
+        pair = self.pairs[index]
+        frames = read_image(pair.blurry), read_image(pair.sharp)
+        for path, frame in zip(pair[1:], frames, strict=True):
+            if frame.shape[:2] != tuple(self.sizes[index]):
+                raise InputError(f"{path}: changed its size while training; restore the file")
+        return frames
+
+    def _keep(self, index, frames):
+        with self._lock:
+            size = sum(frame.nbytes for frame in frames)
+            if size <= self._room and index not in self._decoded:
+                self._room -= size
+                self._decoded[index] = frames
+        return frames
+
+
+def _folders(dataset, root, folder, blur_key):
+    """(blurry folder, sharp folder) of every sequence, sorted."""
+    if dataset == "gopro":
+        sequences = sorted(path for path in (root / folder).glob("*") if path.is_dir())
+        return [(sequence / blur_key, sequence / "sharp") for sequence in sequences]
+    if dataset == "reds":
+        parts = [root / folder / f"{folder}_{kind}" for kind in ("blur", "sharp")]
+        clips = sorted({path.name for part in parts for path in part.glob("*") if path.is_dir()})
+        return [tuple(part / clip for part in parts) for clip in clips]
+    base = root / folder if (root / folder).is_dir() else root
+    return [(base / "blur", base / "sharp")]
+
+
+def _match(root, blurry, sharp):
+    """The pairs of two folders, by file name."""
+    names, partners = _image_names(blurry), _image_names(sharp)
+    lonely = sorted(blurry / name for name in names - partners) + sorted(sharp / name for name in partners - names)
+    if lonely:
+        other = sharp if lonely[0].parent == blurry else blurry
+        raise InputError(f"{lonely[0]}: no partner in {other} ({len(lonely)} such files); add it or remove this file")
+    return [Pair(str((blurry / name).relative_to(root)), blurry / name, sharp / name) for name in names]
+
+
+def _image_names(folder):
+    if not folder.is_dir():
+        return set()
+    return {path.name for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()}
+
+
+def _common_size(pair):
+    blurry, sharp = image_size(pair.blurry), image_size(pair.sharp)
+    if blurry != sharp:
+        sizes = [f"{width}x{height}" for height, width in (blurry, sharp)]
+        raise InputError(f"{pair.blurry} is {sizes[0]} but {pair.sharp} is {sizes[1]}; partners must have equal sizes")
+    return blurry
+
+
+def _is_same_file(pair):
+    return pair.blurry.samefile(pair.sharp) or filecmp.cmp(pair.blurry, pair.sharp, shallow=False)

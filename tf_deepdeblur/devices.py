@@ -1,0 +1,87 @@
+"""What this machine computes on, and how precisely.
+
+TensorFlow is imported inside the functions: the first of them exists to import it without its start-up messages.
+"""
+
+import contextlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from tf_deepdeblur.errors import InputError
+
+_FAST_BFLOAT16_GPU = (8, 0)  # compute capability of NVIDIA's first tensor cores for bfloat16
+_FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
+
+
+def import_tensorflow_quietly():
+    """Imports TensorFlow and Keras; what their C++ libraries print while loading is dropped, errors are not."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _dropped_stderr():
+        import keras
+        import tensorflow as tf
+    return tf, keras
+
+
+def split_cpu(count):
+    """Splits the CPU into ``count`` virtual devices; must come before TensorFlow's first operation.
+
+    Raises:
+        InputError: if TensorFlow has already started with another number of devices.
+    """
+    import tensorflow as tf
+
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError as error:
+        raise InputError(f"--virtual_devices={count} must be the first thing a process does with TensorFlow") from error
+
+
+def choose_precision(requested):
+    """The Keras dtype policy for ``requested``: "auto" or a policy's name.
+
+    "auto" is "mixed_bfloat16" where every device multiplies bfloat16 in hardware, else "float32".
+
+    Raises:
+        InputError: for "mixed_float16" without a GPU: a CPU computes it more slowly than float32.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if requested == "mixed_float16" and not gpus:
+        raise InputError("--precision=mixed_float16 needs a GPU; use float32, mixed_bfloat16 or auto on a CPU")
+    if requested != "auto":
+        return requested
+    is_fast = all(map(_gpu_has_bfloat16, gpus)) if gpus else _cpu_has_bfloat16()
+    return "mixed_bfloat16" if is_fast else "float32"
+
+
+def _gpu_has_bfloat16(gpu):
+    import tensorflow as tf
+
+    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+    return capability >= _FAST_BFLOAT16_GPU
+
+
+def _cpu_has_bfloat16():
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only: elsewhere float32 is the safe answer
+    return cpuinfo.exists() and bool(_FAST_BFLOAT16_CPU.search(cpuinfo.read_text()))
+
+
+@contextlib.contextmanager
+def _dropped_stderr():
+    """Drops what is written to file descriptor 2, unless an exception leaves the block."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            sink.seek(0)
+            os.write(saved, sink.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
