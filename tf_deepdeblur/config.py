@@ -15,6 +15,18 @@ def _flag(default, help, *, choices=None, minimum=None, above=None, maximum=None
     return field(default=default, metadata={"help": help, **limits})
 
 
+def _check_limits(name, value, limits):
+    for number in value if isinstance(value, tuple) else (value,):
+        if limits["choices"] is not None and number not in limits["choices"]:
+            raise InputError(f"--{name} must be one of {', '.join(map(str, limits['choices']))}, got {number}")
+        if limits["minimum"] is not None and not number >= limits["minimum"]:
+            raise InputError(f"--{name} must be at least {limits['minimum']}, got {number}")
+        if limits["above"] is not None and not number > limits["above"]:
+            raise InputError(f"--{name} must be above {limits['above']}, got {number}")
+        if limits["maximum"] is not None and not number <= limits["maximum"]:
+            raise InputError(f"--{name} must be at most {limits['maximum']}, got {number}")
+
+
 class _Checked:
     """Checks every field against its limits; the message names the flag."""
 
@@ -73,7 +85,10 @@ class OptimizerConfig(_Checked):
     )
     decay_rate: float = _flag(0.1, "Factor of each decay.", above=0.0, maximum=1.0)
     ema_decay: float = _flag(
-        0.0, "Decay per step of the averaged weights that are evaluated and saved; 0 is off.", minimum=0.0, maximum=0.99999
+        0.0,
+        "Decay per step of the averaged weights that are evaluated and saved; 0 is off.",
+        minimum=0.0,
+        maximum=0.99999,
     )
 
 
@@ -176,15 +191,3 @@ def _as_text(value):
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _check_limits(name, value, limits):
-    for number in value if isinstance(value, tuple) else (value,):
-        if limits["choices"] is not None and number not in limits["choices"]:
-            raise InputError(f"--{name} must be one of {', '.join(map(str, limits['choices']))}, got {number}")
-        if limits["minimum"] is not None and not number >= limits["minimum"]:
-            raise InputError(f"--{name} must be at least {limits['minimum']}, got {number}")
-        if limits["above"] is not None and not number > limits["above"]:
-            raise InputError(f"--{name} must be above {limits['above']}, got {number}")
-        if limits["maximum"] is not None and not number <= limits["maximum"]:
-            raise InputError(f"--{name} must be at most {limits['maximum']}, got {number}")

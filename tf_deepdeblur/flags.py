@@ -4,7 +4,7 @@ import functools
 import sys
 from pathlib import Path
 
-from absl import app
+from absl import app, logging
 from absl import flags as absl_flags
 
 from tf_deepdeblur.config import flag_fields
@@ -47,6 +47,7 @@ def run(main):
     A mistake of the user ends in one line on stderr: exit code 2 for the command line, 1 for anything else.
     TensorFlow's start-up messages are not shown.
     """
+    absl_flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(functools.partial(_guarded, main), flags_parser=_parse)
 
 

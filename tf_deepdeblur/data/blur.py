@@ -121,7 +121,7 @@ def _move(image, pose):
     motion = (
         AffineTransform(translation=-centre)
         + AffineTransform(scale=np.exp(log_zoom), rotation=roll)
-        + AffineTransform(translation=centre + (x, y))
+        + AffineTransform(translation=centre + np.array([x, y]))
     )
     return np.clip(warp(image, motion.inverse, order=3, mode="edge", preserve_range=True), 0.0, 1.0)
 

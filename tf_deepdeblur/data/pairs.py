@@ -55,7 +55,9 @@ def find_pairs(dataset, data_dir, split, blur_key="blur_gamma"):
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; --data_dir must name the folder of the {dataset} data set")
     folder = "train" if split == "train" else _EVAL_FOLDER[dataset]
-    pairs = [pair for blurry, sharp in _folders(dataset, root, folder, blur_key) for pair in _match(root, blurry, sharp)]
+    pairs = [
+        pair for blurry, sharp in _folders(dataset, root, folder, blur_key) for pair in _match(root, blurry, sharp)
+    ]
     if not pairs:
         expected = _EXPECTED[dataset].format(split=folder, blur_key=blur_key)
         raise InputError(f"{root}: no images in the layout of --dataset={dataset}; expected {expected}")
@@ -92,11 +94,16 @@ class PairFolder:
         pairs: list of Pair.
         sizes: result of ``check_pairs``.
         cache_bytes: how much decoded data to keep; the rest is decoded again each time.
+
+    Attributes:
+        failure: None, or the InputError of the first file that could not be read (inside a tf.data pipeline the
+            exception itself is lost).
     """
 
     def __init__(self, pairs, sizes, cache_bytes=2**30):
         self.pairs = pairs
         self.sizes = sizes
+        self.failure = None
         self._decoded = {}
         self._room = cache_bytes
         self._lock = threading.Lock()
@@ -119,12 +126,17 @@ class PairFolder:
         return tuple(frame[top : top + side, left : left + side] for frame in self.frames(index))
 
     def _decode(self, index):
-        pair = self.pairs[index]
-        frames = read_image(pair.blurry), read_image(pair.sharp)
-        for path, frame in zip(pair[1:], frames, strict=True):
-            if frame.shape[:2] != tuple(self.sizes[index]):
-                raise InputError(f"{path}: changed its size while training; restore the file")
-        return frames
+        try:
+            return tuple(self._read(path, index) for path in self.pairs[index][1:])
+        except InputError as error:
+            self.failure = self.failure or error
+            raise
+
+    def _read(self, path, index):
+        image = read_image(path)
+        if image.shape[:2] != tuple(self.sizes[index]):
+            raise InputError(f"{path}: changed its size since it was checked; restore the file")
+        return image
 
     def _keep(self, index, frames):
         with self._lock:

@@ -5,8 +5,8 @@ of shuffled passes over the data, its crop and augmentation are drawn from (s, n
 t*B ... t*B + B - 1, worker by worker and replica by replica, so a run can start at any step, and any number of devices
 trains on the same samples.
 
-A ``source`` has ``len(source)``, ``sizes`` (int array [len, 2] of height and width) and ``crop(index, top, left, side)``
-that returns the same square of the blurry and the sharp image, uint8.
+A ``source`` has ``len(source)``, ``sizes`` (int array [len, 2] of height and width) and
+``crop(index, top, left, side)`` that returns the same square of the blurry and the sharp image, uint8.
 """
 
 from typing import NamedTuple

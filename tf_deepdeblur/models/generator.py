@@ -6,14 +6,16 @@ paper's values each scale has 40 convolutions of 5x5.
 
 Rules of thumb: ``num_scales`` 3 sees the largest blur and is the fastest to train well; halving ``filters`` quarters
 the time; ``global_residual`` (not in the paper) adds the blurry image to each scale's output, which small networks and
-short trainings need.
+short trainings need: such a network starts as the identity.
 """
 
 import itertools
+from pathlib import Path
 
 import keras
 from keras import ops
 
+from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.layers import ScaleNetwork, UpConv, register, require_at_least
 
 
@@ -48,7 +50,7 @@ class Generator(keras.Model):
         self.global_residual = global_residual
         policy = self.dtype_policy
         self.scales = [
-            ScaleNetwork(num_res_blocks, filters, kernel_size, dtype=policy, name=f"scale{k}")
+            ScaleNetwork(num_res_blocks, filters, kernel_size, global_residual, dtype=policy, name=f"scale{k}")
             for k in range(num_scales)
         ]
         self.upconvs = [UpConv(kernel_size, dtype="float32", name=f"upconv{k}") for k in range(num_scales - 1)]
@@ -105,3 +107,45 @@ class Generator(keras.Model):
         for fine, coarse in itertools.pairwise(sides):
             if any(a is not None and b is not None and a != 2 * b for a, b in zip(fine, coarse, strict=True)):
                 raise ValueError(f"each level must be half the size of the one before, got {sides}")
+
+
+def save_generator(generator, path):
+    """Writes a generator to a ``.keras`` file in float32; the file appears whole or not at all.
+
+    Raises:
+        OSError: if the file cannot be written, for example because the disk is full.
+    """
+    copy = Generator.from_config({**generator.get_config(), "dtype": "float32", "trainable": True})
+    copy.set_weights(generator.get_weights())
+    path = Path(path)
+    part = path.with_name(f".{path.stem}.part.keras")
+    try:
+        copy.save(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_generator(path, dtype="float32"):
+    """Reads a generator from a ``.keras`` file.
+
+    Args:
+        path: the file.
+        dtype: the dtype policy to compute in, for example "mixed_bfloat16".
+
+    Raises:
+        InputError: naming the file, if it is missing or is not a generator of this package with all its weights.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; a trained generator is a .keras file")
+    try:
+        stored = keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a complete generator ({str(error).splitlines()[0]})") from error
+    if not isinstance(stored, Generator):
+        raise InputError(f"{path}: holds a {type(stored).__name__}, not a generator")
+    if dtype == "float32":
+        return stored
+    generator = Generator.from_config({**stored.get_config(), "dtype": dtype})
+    generator.set_weights(stored.get_weights())
+    return generator

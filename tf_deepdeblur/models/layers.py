@@ -33,15 +33,17 @@ class ScaleNetwork(layers.Layer):
     """The residual network of one scale: convolution, ``num_res_blocks`` ResBlocks, convolution to RGB.
 
     Shape: [N, H, W, C] -> [N, H, W, 3] float32, whatever the dtype policy computes in between.
-    ``radius`` is how far, in pixels of this scale, an output pixel sees.
+    ``radius`` is how far, in pixels of this scale, an output pixel sees. ``starts_at_zero`` makes an untrained network
+    give zeros.
     """
 
-    def __init__(self, num_res_blocks, filters, kernel_size, **kwargs):
+    def __init__(self, num_res_blocks, filters, kernel_size, starts_at_zero=False, **kwargs):
         super().__init__(autocast=False, **kwargs)
         policy = self.dtype_policy
         self.head = layers.Conv2D(filters, kernel_size, padding="same", dtype=policy)
         self.blocks = [ResBlock(filters, kernel_size, dtype=policy) for _ in range(num_res_blocks)]
-        self.tail = layers.Conv2D(3, kernel_size, padding="same", dtype="float32")
+        last_weights = "zeros" if starts_at_zero else "glorot_uniform"
+        self.tail = layers.Conv2D(3, kernel_size, padding="same", kernel_initializer=last_weights, dtype="float32")
         self.radius = (kernel_size // 2) * (2 * num_res_blocks + 2)
 
     def build(self, input_shape):

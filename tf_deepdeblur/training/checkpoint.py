@@ -1,0 +1,97 @@
+"""Checkpoints of a training run: everything a restart needs, as one object graph.
+
+``checkpoints/last`` holds the newest ones, ``checkpoints/best`` the one with the highest PSNR. A checkpoint counts from
+the moment TensorFlow has written all of it; an interrupted or failed write leaves the ones before it untouched.
+"""
+
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_deepdeblur.errors import InputError
+
+_KEEP = 2
+
+
+class Checkpoints:
+    """Saves and restores a DeblurGAN with its optimisers, the step and the best score.
+
+    Args:
+        folder: the run's ``checkpoints`` folder.
+        model: compiled DeblurGAN.
+
+    Attributes:
+        step: tf.Variable, steps done.
+        best_psnr: tf.Variable, highest held-out PSNR so far.
+    """
+
+    def __init__(self, folder, model):
+        self.step = tf.Variable(0, dtype=tf.int64)
+        self.best_psnr = tf.Variable(float("-inf"), dtype=tf.float32)
+        parts = {
+            "generator": model.generator,
+            "discriminator": model.discriminator,
+            "average": model.average,
+            "generator_optimizer": model.generator_optimizer,
+            "discriminator_optimizer": model.discriminator_optimizer,
+            "step": self.step,
+            "best_psnr": self.best_psnr,
+        }
+        self._graph = tf.train.Checkpoint(**{name: part for name, part in parts.items() if part is not None})
+        self._last = tf.train.CheckpointManager(self._graph, Path(folder) / "last", _KEEP, checkpoint_name="step")
+        self._best = tf.train.CheckpointManager(self._graph, Path(folder) / "best", 1, checkpoint_name="step")
+
+    @property
+    def latest(self):
+        """Path of the newest whole checkpoint, or None."""
+        return self._last.latest_checkpoint
+
+    def restore(self):
+        """Restores the newest checkpoint, if there is one; returns the number of steps done.
+
+        Raises:
+            InputError: naming the checkpoint, if it is damaged or belongs to another model.
+        """
+        if self.latest is not None:
+            try:
+                self._graph.restore(self.latest).assert_consumed()
+            except (tf.errors.OpError, AssertionError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0]
+                raise InputError(f"{self.latest}: cannot be restored ({reason}); use a new --run_dir") from error
+        return int(self.step.numpy())
+
+    def save(self, step):
+        """Saves the state after ``step`` steps, once per step.
+
+        Raises:
+            InputError: if it cannot be written; the checkpoints before it stay.
+        """
+        self.step.assign(step)
+        if self.latest is None or not self.latest.endswith(f"step-{step}"):
+            self._write(self._last, step)
+
+    def save_best(self, step, score):
+        """Saves the state as the best one if ``score``, a PSNR in dB, is the highest so far; returns whether it is."""
+        if score <= float(self.best_psnr.numpy()):
+            return False
+        self.best_psnr.assign(score)
+        self.step.assign(step)
+        self._write(self._best, step)
+        return True
+
+    def _write(self, manager, step):
+        try:
+            manager.save(checkpoint_number=step)
+        except (tf.errors.OpError, OSError) as error:
+            _remove_remains(Path(manager.directory), f"step-{step}")
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{manager.directory}: step {step} could not be saved ({reason}). Nothing before it is lost: "
+                f"the last good checkpoint is {self.latest or 'none yet'}. Make room, then start the same command again"
+            ) from error
+
+
+def _remove_remains(folder, name):
+    for path in [*folder.glob(f"{name}.*"), *folder.glob(f"{name}_temp*"), *folder.glob("checkpoint.tmp*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()

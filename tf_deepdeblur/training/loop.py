@@ -1,0 +1,321 @@
+"""Training from a configuration to a restored model on disk: the only place that puts the parts together.
+
+The loop is a thin one around ``strategy.run(model.train_step)``, not ``Model.fit``, which fails under
+MultiWorkerMirroredStrategy in Keras 3. A run folder holds
+
+    config.cfg                      the flags, written before the first step
+    checkpoints/last, best          see ``checkpoint.py``; starting again with the same folder resumes
+    metrics.jsonl, tensorboard/     losses, learning rate, speed, held-out PSNR and SSIM
+    samples/                        blurry | restored | sharp
+    generator.keras                 the newest weights (their average, if one is kept), at every checkpoint
+    generator_best.keras            the weights with the highest held-out PSNR
+"""
+
+import contextlib
+import math
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_deepdeblur.config import changed_model_flags, read_flagfile, to_flagfile
+from tf_deepdeblur.data.demo import make_demo_dataset
+from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
+from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.devices import choose_precision
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
+from tf_deepdeblur.models.generator import Generator, save_generator
+from tf_deepdeblur.training.checkpoint import Checkpoints
+from tf_deepdeblur.training.gan import DeblurGAN
+from tf_deepdeblur.training.held_out import HeldOut
+from tf_deepdeblur.training.report import Report
+from tf_deepdeblur.training.schedule import step_decay
+from tf_deepdeblur.training.strategy import is_chief, make_strategy
+
+
+class Data(NamedTuple):
+    """Sources of training and held-out pairs; ``held_out`` is None if the data set has no such part."""
+
+    training: PairFolder
+    held_out: PairFolder | None
+
+
+def train(config):
+    """Trains, or goes on training, what a configuration describes.
+
+    SIGTERM and Ctrl-C end the run after the current step with a checkpoint.
+
+    Args:
+        config: TrainConfig.
+
+    Returns:
+        A dict: "step", the steps done, and where there are held-out frames "psnr", "ssim", "blurry_psnr" and
+        "blurry_ssim", the means over them after and before deblurring. Workers that are not the chief return the step
+        alone.
+
+    Raises:
+        InputError: naming the file or flag and the remedy; every checkpoint written before it stays.
+    """
+    _check_run_dir(config)
+    data = open_data(config)
+    keras.utils.set_random_seed(config.runtime.seed)
+    if config.runtime.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(config.runtime.strategy, config.runtime.virtual_devices)
+    if config.optimizer.batch_size % strategy.num_replicas_in_sync:
+        raise InputError(f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
+    with strategy.scope():
+        model = build_model(config)
+    run = _Run(config, strategy, model, data)
+    with _stop_signals() as stop:
+        return run.train(stop)
+
+
+def describe(config):
+    """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text.
+
+    Raises:
+        InputError: as ``train`` does, for the data and the run folder.
+    """
+    _check_run_dir(config)
+    data = open_data(config)
+    model = build_model(config)
+    lines = [f"training pairs: {len(data.training)}, for example"]
+    lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
+    lines += [f"held-out pairs: {len(data.held_out) if data.held_out else 'none'}"]
+    lines += [f"generator: {model.generator.count_params():,} parameters, K = {config.model.num_scales}"]
+    if model.discriminator is not None:
+        lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
+    lines += [f"precision: {choose_precision(config.runtime.precision)}, steps: {config.optimizer.total_steps:,}"]
+    return "\n".join(lines)
+
+
+def open_data(config):
+    """Finds and checks all pairs of a configuration; makes the demo's data set if that is wanted."""
+    data = config.data
+    if data.dataset == "demo":
+        folder = data.data_dir or make_demo_dataset(Path(config.run_dir).expanduser() / "data")
+        data = replace(data, dataset="pairs", data_dir=str(folder))
+    training, held_out = (find_pairs(data.dataset, data.data_dir, split, data.blur_key) for split in ("train", "eval"))
+    training_source = PairFolder(training, check_pairs(training, smallest=data.patch_size))
+    if held_out == training:
+        return Data(training_source, None)
+    smallest = MIN_PATCH_SIZE if config.adversarial else 1
+    return Data(training_source, PairFolder(held_out, check_pairs(held_out, smallest), cache_bytes=0))
+
+
+def build_model(config):
+    """A compiled DeblurGAN; call it inside the strategy's scope."""
+    if config.adversarial and config.data.patch_size < MIN_PATCH_SIZE:
+        raise InputError(
+            f"the discriminator needs --patch_size={MIN_PATCH_SIZE} or more, got {config.data.patch_size}; "
+            "use larger patches or --adversarial_weight=0"
+        )
+    precision = choose_precision(config.runtime.precision)
+    shape = {**vars(config.model), "dtype": precision}
+    model = DeblurGAN(
+        Generator(**shape),
+        Discriminator(dtype=precision) if config.adversarial else None,
+        average=Generator(**shape) if config.averages_weights else None,
+        ema_decay=config.optimizer.ema_decay,
+        content_error=config.loss.content_loss,
+        adversarial_weight=config.loss.adversarial_weight,
+        adversarial_form=config.loss.adversarial_loss,
+    )
+    model.compile(_learning_rate(config), loss_scaling=precision == "mixed_float16")
+    return model
+
+
+class _Run:
+    """One call of ``train``: the state that its steps share."""
+
+    def __init__(self, config, strategy, model, data):
+        self._config = config
+        self._strategy = strategy
+        self._model = model
+        self._data = data
+        self._run_dir = Path(config.run_dir).expanduser()
+        self._is_chief = is_chief(strategy)
+        if self._is_chief:
+            _write_config(self._run_dir, config)
+        self._checkpoints = Checkpoints(self._run_dir / "checkpoints", model)
+        self._first_step = self._checkpoints.restore()
+        self._losses = []
+        self._scores = {}
+        self._report = None
+        self._held_out = None
+
+    def train(self, stop):
+        """Runs all steps that are left; see the module's ``train``."""
+        if not self._is_chief:
+            return {"step": self._train_steps(stop)}
+        optimizer = self._config.optimizer
+        self._report = Report(self._run_dir, self._first_step, optimizer.total_steps, optimizer.batch_size)
+        with contextlib.closing(self._report):
+            blurry_scores = self._open_held_out()
+            step = self._train_steps(stop)
+            if step == self._first_step and self._held_out is not None:
+                self._scores = self._held_out.scores()
+            return {"step": step, **self._scores, **blurry_scores}
+
+    def _open_held_out(self):
+        """Prepares the evaluation; returns the scores of the blurry frames as they are."""
+        if self._data.held_out is None:
+            self._report.say("no held-out pairs (a test/ folder beside train/): there will be no evaluation")
+            return {}
+        self._held_out = HeldOut(self._data.held_out, self._config.data.eval_images, self._model)
+        return self._held_out.blurry_scores()
+
+    def _train_steps(self, stop):
+        """The loop itself; returns the number of steps done."""
+        train_step = _distributed_step(self._strategy, self._model)
+        batches = iter(self._batches())
+        step, total, stopped = self._first_step, self._config.optimizer.total_steps, False
+        while step < total and not stopped:
+            losses = train_step(self._next(batches, step), tf.constant(float(stop.is_set())))
+            step += 1
+            stopped = self._is_asked_to_stop(losses.pop("stop"), stop)
+            self._losses.append(losses)
+            if self._is_chief:
+                self._after(step, is_last=stopped or step == total)
+        return step
+
+    def _is_asked_to_stop(self, requests, stop):
+        """Several workers must end after the same step, so there any worker's request counts, summed over all."""
+        return bool(requests.numpy()) if self._config.runtime.strategy == "multi_worker" else stop.is_set()
+
+    def _batches(self):
+        config, first = self._config, self._first_step
+
+        def dataset(context):
+            workers = context.num_input_pipelines
+            replicas = context.num_replicas_in_sync // workers
+            shard = Shard(config.optimizer.batch_size, workers, context.input_pipeline_id, replicas)
+            steps = first, config.optimizer.total_steps
+            return training_batches(self._data.training, config.data.patch_size, config.runtime.seed, steps, shard)
+
+        return self._strategy.distribute_datasets_from_function(dataset)
+
+    def _next(self, batches, step):
+        """The next batch; a file that cannot be read ends the run with its name and a checkpoint."""
+        try:
+            return next(batches)
+        except tf.errors.OpError as error:
+            failure = self._data.training.failure
+            if failure is None:
+                raise
+            if self._is_chief and step > self._first_step:
+                self._save(step)
+            raise InputError(f"{failure}. {step} steps are saved: start again with the same command") from error
+
+    def _after(self, step, is_last):
+        """Logs, evaluates and saves what is due after a step."""
+        self._report.advance()
+        every = self._config.runtime
+        if is_last or step % every.log_every == 0:
+            self._log(step)
+        if self._held_out is not None and (is_last or step % every.eval_every == 0):
+            self._evaluate(step)
+        if is_last or step % every.checkpoint_every == 0:
+            self._save(step)
+
+    def _log(self, step):
+        """Records the mean losses since the last record; a loss that is not finite ends the run."""
+        rows = [{name: float(value) for name, value in row.items()} for row in self._losses]
+        self._losses.clear()
+        means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+        broken = [name for name, value in means.items() if not math.isfinite(value)]
+        if broken:
+            raise InputError(
+                f"{', '.join(broken)} is not finite at step {step}; the last good checkpoint is "
+                f"{self._checkpoints.latest or 'none yet'}. Try a lower --learning_rate or --precision=float32"
+            )
+        self._report.losses(step, means, float(f"{_learning_rate(self._config)(step - 1):.6g}"))
+
+    def _evaluate(self, step):
+        if self._losses:
+            self._log(step)
+        scores = self._held_out.scores()
+        self._report.evaluation(step, scores, self._held_out.triplets())
+        if self._checkpoints.save_best(step, scores["psnr"]):
+            self._save_generator("generator_best.keras")
+        self._scores = {name: scores[name] for name in ("psnr", "ssim")}
+
+    def _save(self, step):
+        if self._losses:
+            self._log(step)
+        self._checkpoints.save(step)
+        self._save_generator("generator.keras")
+
+    def _save_generator(self, name):
+        try:
+            save_generator(self._model.deployed_generator, self._run_dir / name)
+        except OSError as error:
+            raise InputError(
+                f"{self._run_dir / name}: could not be written ({error}); make room, then resume"
+            ) from error
+
+
+def _distributed_step(strategy, model):
+    """tf.function: (batch, stop) -> losses over all replicas, with ``stop`` summed over them."""
+
+    def replica_step(batch, stop):
+        return {**model.train_step(batch), "stop": stop}
+
+    @tf.function
+    def step(batch, stop):
+        per_replica = strategy.run(replica_step, args=(batch, stop))
+        model.update_average()
+        return {name: strategy.reduce("sum", value, axis=None) for name, value in per_replica.items()}
+
+    return step
+
+
+def _learning_rate(config):
+    optimizer = config.optimizer
+    return step_decay(optimizer.learning_rate, optimizer.decay_steps, optimizer.decay_rate)
+
+
+def _check_run_dir(config):
+    """Refuses to resume a run of another model."""
+    path = Path(config.run_dir).expanduser() / "config.cfg"
+    if path.exists():
+        changed = changed_model_flags(read_flagfile(path.read_text()), config)
+        if changed:
+            raise InputError(f"{path.parent} holds another model ({'; '.join(changed)}); use a new --run_dir")
+
+
+def _write_config(run_dir, config):
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        part = run_dir / "config.cfg.part"
+        part.write_text(to_flagfile(config))
+        part.replace(run_dir / "config.cfg")
+    except OSError as error:
+        raise InputError(f"{run_dir}: cannot be written ({error.strerror}); choose another --run_dir") from error
+
+
+@contextlib.contextmanager
+def _stop_signals():
+    """Yields an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(signal_number, frame):
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
