@@ -1,0 +1,238 @@
+"""The tool reads the authors' checkpoints, refuses other files in one line, and runs no code from a file."""
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+
+from tf_deepdeblur.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools" / "import_torch_weights.py"
+DATA = ROOT / "tests" / "data"
+
+
+class Bomb:
+    """Its pickle creates a file when it is opened by an unsafe reader."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def tool():
+    """The tool as a module; its flags are taken back afterwards, as other tools have flags of the same names."""
+    before = set(flags.FLAGS)
+    spec = importlib.util.spec_from_file_location("import_torch_weights", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def refused(tool, tmp_path):
+    """Imports a file that cannot be used; returns the message and checks that it is one line and nothing is left."""
+
+    def message(checkpoint):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(InputError) as raised:
+            tool.import_weights(checkpoint, tmp_path / "generator.keras")
+        assert sorted(tmp_path.iterdir()) == before
+        assert str(raised.value).startswith(f"{checkpoint}: ")
+        assert "\n" not in str(raised.value)
+        return str(raised.value).removeprefix(f"{checkpoint}: ")
+
+    return message
+
+
+def run_tool(*arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, TOOL, *arguments], env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("num_scales", [1, 3])
+def test_saved_generator_repeats_the_authors_outputs(tool, torch, tmp_path, num_scales):
+    output = tmp_path / "generator.keras"
+    tool.import_weights(DATA / f"authors_k{num_scales}.pt", output)
+    generator = keras.saving.load_model(output)
+    with np.load(DATA / f"authors_k{num_scales}.npz") as recorded:
+        restored = generator([recorded[f"input_{k}"] / 255 - 0.5 for k in range(num_scales)])
+        for k, level in enumerate(restored):
+            np.testing.assert_allclose(np.asarray(level) * 255 + 127.5, recorded[f"output_{k}"], rtol=0, atol=1e-3)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_all_forms_of_a_checkpoint_give_the_same_generator(tool, torch, tmp_path):
+    state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
+    forms = {
+        "with_d": {"G": state, "D": {"conv.weight": torch.zeros(3)}},
+        "wrapped": {"G": {f"module.{name}": tensor for name, tensor in state.items()}},
+        "trainable": {"G": {name: torch.nn.Parameter(tensor) for name, tensor in state.items()}},
+    }
+    expected = tool.import_weights(DATA / "authors_k1.pt", tmp_path / "expected.keras").get_weights()
+    for name, checkpoint in forms.items():
+        torch.save(checkpoint, tmp_path / f"{name}.pt")
+        weights = tool.import_weights(tmp_path / f"{name}.pt", tmp_path / f"{name}.keras").get_weights()
+        assert all(np.array_equal(ours, theirs) for ours, theirs in zip(weights, expected, strict=True)), name
+
+
+def test_files_of_pytorch_before_1_6_are_read(tool, torch, tmp_path):
+    checkpoint = torch.load(DATA / "authors_k1.pt", weights_only=True)
+    torch.save(checkpoint, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+    assert tool.import_weights(tmp_path / "old.pt", tmp_path / "generator.keras").num_res_blocks == 4
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_sixteen_bit_tensors_are_read(tool, torch, tmp_path, half):
+    state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
+    dtype = torch.float16 if half else torch.bfloat16
+    torch.save({"G": {name: tensor.to(dtype) for name, tensor in state.items()}}, tmp_path / "half.pt")
+    tool.import_weights(tmp_path / "half.pt", tmp_path / "generator.keras")
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_checkpoint_that_would_run_code_is_refused(refused, torch, tmp_path, new_format):
+    exploded, path = tmp_path / "exploded", tmp_path / "bomb.pt"
+    torch.save({"G": Bomb(exploded)}, path, _use_new_zipfile_serialization=new_format)
+    assert "refused: opening it would run code (posix.mkdir)" in refused(path)
+    assert not exploded.exists()
+
+
+def test_a_bare_pickle_that_would_run_code_is_refused(refused, torch, tmp_path):
+    exploded, path = tmp_path / "exploded", tmp_path / "bomb.pt"
+    path.write_bytes(pickle.dumps(Bomb(exploded)))
+    assert "a pickle that could run code" in refused(path)
+    assert not exploded.exists()
+
+
+def test_a_whole_pickled_network_is_refused(refused, torch, tmp_path):
+    torch.save({"G": torch.nn.Conv2d(3, 3, 5)}, tmp_path / "network.pt")
+    assert "would run code (torch.nn.modules.conv.Conv2d)" in refused(tmp_path / "network.pt")
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_checkpoint_is_an_error(refused, torch, tmp_path, new_format, part):
+    path = tmp_path / "model.pt"
+    checkpoint = torch.load(DATA / "authors_k1.pt", weights_only=True)
+    torch.save(checkpoint, path, _use_new_zipfile_serialization=new_format)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    assert refused(path).startswith("no PyTorch weights (damaged, ")
+
+
+@pytest.mark.parametrize(
+    "content", [b"hello", b"<!DOCTYPE html>", b"\x89PNG\r\n\x1a\n", b"\3\0\0\0\1\0\0\0", b"\0" * 99]
+)
+def test_a_file_that_is_no_checkpoint_is_an_error(refused, torch, tmp_path, content):
+    (tmp_path / "model.pt").write_bytes(content)
+    assert refused(tmp_path / "model.pt").startswith("no PyTorch weights (damaged, ")
+
+
+def test_the_archive_that_holds_the_checkpoint_is_an_error(refused, torch, tmp_path):
+    with zipfile.ZipFile(tmp_path / "GOPRO_L1.zip", "w") as archive:
+        archive.write(DATA / "authors_k1.pt", "GOPRO_L1/models/model-1000.pt")
+    assert "an archive to unzip" in refused(tmp_path / "GOPRO_L1.zip")
+
+
+@pytest.mark.parametrize("checkpoint", [[], {}, {"D": {}}, {"G": 3}, {"G": {"epoch": 3}}])
+def test_a_checkpoint_without_a_generator_is_an_error(refused, torch, tmp_path, checkpoint):
+    torch.save(checkpoint, tmp_path / "model.pt")
+    assert "no weights of a generator under 'G'" in refused(tmp_path / "model.pt")
+
+
+def test_tensors_that_do_not_fit_are_named_with_the_file(refused, torch, tmp_path):
+    state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
+    state["body_models.0.body.9.bias"] = state.pop("body_models.0.body.5.bias")
+    torch.save({"G": state}, tmp_path / "model.pt")
+    assert "missing body_models.0.body.5.bias; unknown body_models.0.body.9.bias" in refused(tmp_path / "model.pt")
+
+
+def test_a_missing_file_and_a_folder_are_errors(refused, tmp_path):
+    assert "no such file" in refused(tmp_path / "model.pt")
+    assert "no such file" in refused(tmp_path)
+
+
+def test_a_missing_torch_is_an_error_that_names_the_extra(tool, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(InputError, match=r"pip install 'tf_deepdeblur\[torch\]'$"):
+        tool.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
+
+
+def test_a_torch_whose_safe_mode_is_not_safe_is_refused(tool, torch, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.5.1+cpu"))
+    with pytest.raises(InputError, match=r"PyTorch 2\.5\.1\+cpu reads unsafely"):
+        tool.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
+
+
+def test_an_output_in_no_folder_is_an_error(tool, tmp_path):
+    with pytest.raises(InputError, match=r"^\S+absent/generator\.keras: no folder \S+absent; create it"):
+        tool.import_weights(DATA / "authors_k1.pt", tmp_path / "absent" / "generator.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_leaves_nothing(tool, torch, tmp_path):
+    output = tmp_path / "generator.keras"
+    output.mkdir()
+    with pytest.raises(InputError, match=r"generator\.keras: cannot be written \(.+\); choose another --output"):
+        tool.import_weights(DATA / "authors_k1.pt", output)
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_file_that_reads_back_differently_does_not_replace_the_old_one(tool, torch, tmp_path, monkeypatch):
+    output = tmp_path / "generator.keras"
+    tool.import_weights(DATA / "authors_k1.pt", output)
+    before = output.read_bytes()
+    other = keras.saving.load_model(output)
+    other.set_weights([0 * weight for weight in other.get_weights()])
+    monkeypatch.setattr(keras.saving, "load_model", lambda path: other)
+    with pytest.raises(InputError, match="read back differs"):
+        tool.import_weights(DATA / "authors_k1.pt", output)
+    assert output.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_exit_code_0_with_the_file_written(torch, tmp_path):
+    output = tmp_path / "generator.keras"
+    finished = run_tool(f"--checkpoint={DATA / 'authors_k3.pt'}", f"--output={output}")
+    assert (finished.returncode, output.is_file()) == (0, True)
+    assert finished.stdout == f"{output}: 3 scales, 2 ResBlocks, 8 filters, kernel size 5\n"
+
+
+def test_exit_code_1_and_one_line_for_a_failed_input(tmp_path):
+    finished = run_tool(f"--checkpoint={tmp_path / 'absent.pt'}", f"--output={tmp_path / 'generator.keras'}")
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (1, 1)
+    assert f"{tmp_path / 'absent.pt'}: no such file" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--checkpoint must have a value"),
+        (["--checkpoint=a.pt"], "--output must have a value"),
+        (["--checkpoint=a.pt", "--output=a.h5"], "must end in .keras"),
+        (["--checkpoint=a.pt", "--output=a.keras", "b.pt"], "unexpected argument 'b.pt'"),
+    ],
+)
+def test_exit_code_2_and_one_line_for_wrong_flags(arguments, complaint):
+    finished = run_tool(*arguments)
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1)
+    assert complaint in finished.stderr

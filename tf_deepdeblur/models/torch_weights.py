@@ -1,0 +1,160 @@
+"""The authors' PyTorch weights (DeepDeblur-PyTorch, ``MSResNet``) as a ``Generator``.
+
+Theirs and ours are the same network in other conventions:
+
+- They see [0, 255] - 127.5, we see [-0.5, 0.5]. Convolution, ReLU and sum are positively homogeneous, so the same
+  kernels with every bias divided by 255 give the same image. (255 is their default ``--rgb_range``; a checkpoint
+  does not record another one.)
+- Kernels are [out, in, height, width] there and [height, width, in, out] here.
+- The 12 channels before upsampling are ordered (colour, row, column) for ``pixel_shuffle`` and (row, column, colour)
+  for ``depth_to_space``.
+- ``body_models.0`` is the finest scale, as in our pyramids; ``conv_end_models.k`` leads from level k to level k - 1.
+- Their upconvolution is 5x5 whatever ``--kernel_size`` says. Ours has the generator's kernel size, so the smaller
+  kernels are framed with zeros: still the same function, at the larger kernel's cost.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.models.generator import Generator
+
+_RGB_RANGE = 255.0
+_SPACE_ORDER = np.arange(12).reshape(3, 4).T.ravel()  # element i: which of pixel_shuffle's channels is our channel i
+_WRAPPER = "module."  # what DataParallel puts before every name
+_HEAD = "body_models.0.body.0.weight"
+_UPCONV = "conv_end_models.1.uppath.0.weight"
+_MAX_NAMES = 8
+
+
+def generator_from_state(state: Mapping[str, np.ndarray]) -> Generator:
+    """Builds the generator that a state dict of the authors' network describes, with its weights.
+
+    The number of scales, ResBlocks, filters and the kernel size follow from the tensors' names and shapes. Every
+    tensor is used exactly once and sets exactly one weight of the generator.
+
+    Args:
+        state: the checkpoint's ``G``: name -> array, with or without DataParallel's ``module.`` before every name.
+
+    Returns:
+        A float32 generator for pyramids in [-0.5, 0.5].
+
+    Raises:
+        InputError: naming the tensors that are missing, unknown, misshapen or not finite.
+    """
+    state = _unwrapped(state)
+    generator = Generator(**_architecture(state), dtype="float32")
+    weights = _weights_by_name(generator)
+    _check_names(state, weights)
+    sides = _kernel_sides(state)
+    for name, weight in weights.items():
+        _check_tensor(name, state[name], _expected_shape(name, weight, sides))
+        weight.assign(_converted(name, np.asarray(state[name], np.float32), generator.kernel_size))
+    return generator
+
+
+def _unwrapped(state):
+    if state and all(name.startswith(_WRAPPER) for name in state):
+        return {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
+    return state
+
+
+def _architecture(state):
+    """The constructor's arguments; scales and blocks are counted, so that a stray high number builds nothing huge."""
+    num_scales = _count(state, r"body_models\.(\d+)\.")
+    if not num_scales:
+        raise InputError(f"no tensor of the authors' network (body_models.*), but {_listed(state)}")
+    if num_scales > 3:
+        raise InputError(f"{num_scales} scales (body_models.*); a Generator has at most 3")
+    if _HEAD not in state:
+        raise InputError(f"missing {_HEAD}: the checkpoint is not complete")
+    return {
+        "num_scales": num_scales,
+        "num_res_blocks": max(1, _count(state, r"body_models\.\d+\.body\.(\d+)\.body\.")),
+        "filters": np.shape(state[_HEAD])[0],
+        "kernel_size": max(_kernel_sides(state).values()),
+    }
+
+
+def _count(state, pattern):
+    """How many different numbers stand in the names that start with ``pattern``."""
+    matches = (re.match(pattern, name) for name in state)
+    return len({match[1] for match in matches if match})
+
+
+def _kernel_sides(state):
+    """Side of the kernels in the scales' networks and in the upconvolutions, which may differ."""
+    return {name.split(".")[0]: _kernel_side(name, state[name]) for name in (_HEAD, _UPCONV) if name in state}
+
+
+def _kernel_side(name, kernel):
+    shape = np.shape(kernel)
+    if len(shape) != 4 or shape[2] != shape[3] or shape[2] % 2 == 0 or 0 in shape:
+        raise InputError(f"{name} has shape {shape}; expected [out, in, side, side] with an odd side")
+    return shape[2]
+
+
+def _weights_by_name(generator):
+    """The generator's variables under the names of the authors' tensors, each exactly once."""
+    weights = {}
+    for prefix, layer in _layers_by_prefix(generator).items():
+        weights[f"{prefix}.weight"] = layer.kernel
+        weights[f"{prefix}.bias"] = layer.bias
+    if sorted(map(id, weights.values())) != sorted(map(id, generator.weights)):
+        raise RuntimeError("Generator has weights for which the authors' network has no tensor")
+    return weights
+
+
+def _layers_by_prefix(generator):
+    layers = {}
+    for k, scale in enumerate(generator.scales):
+        body = f"body_models.{k}.body"
+        layers[f"{body}.0"] = scale.head
+        for number, block in enumerate(scale.blocks, start=1):
+            layers[f"{body}.{number}.body.0"] = block.conv1
+            layers[f"{body}.{number}.body.2"] = block.conv2
+        layers[f"{body}.{len(scale.blocks) + 1}"] = scale.tail
+    for k, upconv in enumerate(generator.upconvs):
+        layers[f"conv_end_models.{k + 1}.uppath.0"] = upconv.conv
+    return layers
+
+
+def _check_names(state, expected):
+    missing = [name for name in expected if name not in state]
+    unknown = [name for name in state if name not in expected]
+    if missing or unknown:
+        parts = [f"{what} {_listed(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
+        raise InputError(f"not the authors' network, or not all of it: {'; '.join(parts)}")
+
+
+def _listed(names):
+    names = list(map(str, names))
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return (", ".join(names[:_MAX_NAMES]) or "nothing") + more
+
+
+def _expected_shape(name, weight, sides):
+    if len(weight.shape) == 1:
+        return tuple(weight.shape)
+    side = sides[name.split(".")[0]]
+    return (weight.shape[3], weight.shape[2], side, side)
+
+
+def _check_tensor(name, tensor, expected_shape):
+    if np.shape(tensor) != expected_shape:
+        raise InputError(f"{name} has shape {np.shape(tensor)}; expected {expected_shape} from the other tensors")
+    if not np.all(np.isfinite(tensor)):
+        raise InputError(f"{name} has values that are not finite: the training diverged or the file is damaged")
+
+
+def _converted(name, tensor, kernel_size):
+    """A tensor in our conventions: order of axes, size of kernel, scale of biases, order of upsampled channels."""
+    tensor = _framed(tensor.transpose(2, 3, 1, 0), kernel_size) if tensor.ndim == 4 else tensor / _RGB_RANGE
+    return tensor[..., _SPACE_ORDER] if name.startswith("conv_end_models.") else tensor
+
+
+def _framed(kernel, kernel_size):
+    margin = (kernel_size - kernel.shape[0]) // 2
+    return np.pad(kernel, [(margin, margin), (margin, margin), (0, 0), (0, 0)])
