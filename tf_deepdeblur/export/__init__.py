@@ -1,0 +1,1 @@
+"""From a trained generator to files that applications load without this package."""
