@@ -15,7 +15,7 @@ GAMMA = 2.2
 
 def linearise(image, gamma=GAMMA):
     """Observed uint8 image -> sensor signal S = g^-1(image) in [0, 1], float32; gamma 1 is the linear response."""
-    return (np.arange(256, dtype=np.float64) / 255.0)[np.asarray(image)].astype(np.float32) ** np.float32(gamma)
+    return ((np.arange(256) / 255.0) ** gamma).astype(np.float32)[np.asarray(image)]
 
 
 def respond(signal, gamma=GAMMA):
@@ -39,10 +39,8 @@ def blur_pair(frames, gamma=GAMMA):
     frames = list(frames)
     if len(frames) % 2 == 0:
         raise ValueError(f"an odd number of frames has a middle one, got {len(frames)}")
-    total = np.zeros(frames[0].shape, np.float64)
-    for frame in frames:
-        total += linearise(frame, gamma)
-    return respond(total / len(frames), gamma), frames[len(frames) // 2]
+    mean = np.mean([linearise(frame, gamma) for frame in frames], axis=0, dtype=np.float64)
+    return respond(mean, gamma), frames[len(frames) // 2]
 
 
 @dataclass(frozen=True)
