@@ -91,9 +91,8 @@ def describe(config):
     lines += [f"generator: {model.generator.count_params():,} parameters, K = {config.model.num_scales}"]
     if model.discriminator is not None:
         lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
-    lines += [
-        f"precision: {choose_precision(config.runtime.precision, training=True)}, steps: {config.optimizer.total_steps:,}"
-    ]
+    precision = choose_precision(config.runtime.precision, training=True)
+    lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)
 
 
