@@ -12,7 +12,7 @@ from tf_deepdeblur.data.blur import Shake, blur_pair, shake_photo
 from tf_deepdeblur.images import read_image, write_image
 
 TRAIN_PHOTOS = (
-    "astronaut.png",
+    "chelsea.png",
     "motorcycle_left.png",
     "brick.png",
     "camera.png",
@@ -21,9 +21,9 @@ TRAIN_PHOTOS = (
     "gravel.png",
     "rocket.jpg",
 )
-HELD_OUT_PHOTOS = ("chelsea.png", "coffee.png")
+HELD_OUT_PHOTOS = ("astronaut.png", "coffee.png")
 _NUM_FRAMES = 11
-_TAKES = {"train": 6, "test": 3}  # shakes of every photograph
+_TAKES = {"train": 5, "test": 3}  # shakes of every photograph
 _PIXELS = (3.0, 9.0)  # shortest and longest camera path
 
 
