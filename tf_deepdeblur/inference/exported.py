@@ -58,6 +58,10 @@ class SavedModel:
         _require_memory(self._path, image, self._filters)
         try:
             restored = self._model(tf.constant(image[None])).numpy()[0]
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(
+                f"{self._path}: memory does not suffice; use the .keras file, which works in tiles"
+            ) from error
         except (TypeError, ValueError, tf.errors.OpError) as error:
             raise _unusable(self._path, _first_line(error)) from error
         return _checked(self._path, restored, image, progress)
