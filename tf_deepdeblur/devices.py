@@ -60,6 +60,39 @@ def choose_precision(requested, training=False):
     return "mixed_bfloat16" if is_fast else "float32"
 
 
+def free_memory():
+    """Bytes of memory that are free on the first GPU, or in the machine if it has none; None if nobody can tell."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return _free_gpu_memory()
+    known = [size for size in (_free_system_memory(), _free_group_memory()) if size is not None]
+    return min(known, default=None)
+
+
+def _free_gpu_memory():
+    import tensorflow as tf
+    from tensorflow.python.client import device_lib  # the only interface that tells the limit
+
+    gpu = next(device for device in device_lib.list_local_devices() if device.device_type == "GPU")
+    return gpu.memory_limit - tf.config.experimental.get_memory_info("GPU:0")["current"]
+
+
+def _free_system_memory():
+    meminfo = Path("/proc/meminfo")  # Linux only
+    found = meminfo.exists() and re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+def _free_group_memory():
+    """What a container's limit leaves (control groups, version 2)."""
+    try:
+        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
+    except OSError:
+        return None
+    return None if limit == "max" else int(limit) - int(used)
+
+
 def _gpu_has_bfloat16(gpu):
     import tensorflow as tf
 
