@@ -67,12 +67,15 @@ def read_image(path):
             raise _unreadable(path, error) from error
 
 
-def write_image(path, image):
-    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all."""
+def write_image(path, image, **options):
+    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all.
+
+    ``options`` go to Pillow's ``Image.save``.
+    """
     path = Path(path)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        Image.fromarray(np.asarray(image)).save(part)
+        Image.fromarray(np.asarray(image)).save(part, **options)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
