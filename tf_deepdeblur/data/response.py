@@ -31,7 +31,7 @@ class Response(NamedTuple):
 
 def linearise(image, gamma=GAMMA):
     """Observed uint8 image -> sensor signal S = g^-1(image) in [0, 1], float64; gamma 1 is the linear response."""
-    return (_LEVELS / 255.0)[np.asarray(image)] ** gamma
+    return ((_LEVELS / 255.0) ** gamma)[np.asarray(image)]
 
 
 def respond(signal, gamma=GAMMA):

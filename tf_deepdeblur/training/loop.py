@@ -160,7 +160,7 @@ class _Run:
             blurry_scores = self._open_held_out()
             step = self._train_steps(stop)
             if step == self._first_step and self._held_out is not None:
-                self._scores = self._held_out.scores()
+                self._scores = _quality(self._held_out.scores())
             return {"step": step, **self._scores, **blurry_scores}
 
     def _open_held_out(self):
@@ -244,7 +244,7 @@ class _Run:
         self._report.evaluation(step, scores, self._held_out.triplets())
         if self._checkpoints.save_best(step, scores["psnr"]):
             self._save_generator("generator_best.keras")
-        self._scores = {name: scores[name] for name in ("psnr", "ssim")}
+        self._scores = _quality(scores)
 
     def _save(self, step):
         if self._losses:
@@ -274,6 +274,10 @@ def _distributed_step(strategy, model):
         return {name: strategy.reduce("sum", value, axis=None) for name, value in per_replica.items()}
 
     return step
+
+
+def _quality(scores):
+    return {name: scores[name] for name in ("psnr", "ssim")}
 
 
 def _learning_rate(config):
