@@ -75,8 +75,9 @@ class VideoFrames:
             stream = container.streams.video[0]
             rate = stream.average_rate or stream.guessed_rate
             seconds = None if stream.duration is None else float(stream.duration * stream.time_base)
+            self._promised = stream.frames
         self.rate = None if rate is None else float(rate)
-        self.count = stream.frames or (round(seconds * self.rate) if seconds and self.rate else None)
+        self.count = self._promised or (round(seconds * self.rate) if seconds and self.rate else None)
 
     def __iter__(self):
         self.damage, self._left_out = None, 0
@@ -85,8 +86,9 @@ class VideoFrames:
             for frame, follows in self._whole(_decoded(container)):
                 yield Frame(shown + self._left_out, frame.time, _upright(frame), follows)
                 shown += 1
-        if self._left_out:
-            self.damage = f"damaged: {self._left_out} frames that cannot be decoded rightly were left out"
+        lost = max(self._left_out, self._promised - shown)
+        if lost:
+            self.damage = f"damaged or cut off: {lost} frames that cannot be decoded rightly were left out"
         if not shown:
             raise InputError(f"{self.path}: not one frame could be decoded; {_NO_VIDEO}")
 
@@ -170,6 +172,7 @@ def _decoded(container):
         try:
             packet = next(packets, None)
         except av.error.FFmpegError:  # the file ends in the middle of a packet
+            yield from stream.codec_context.decode(None)
             yield None
             return
         if packet is None:
