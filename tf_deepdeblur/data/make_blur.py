@@ -16,7 +16,7 @@ import shutil
 import threading
 import zlib
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from tf_deepdeblur.images import read_image, write_image
 from tf_deepdeblur.metrics import psnr
 
 BLUR_KEYS = ("blur_gamma", "blur")
+_CURVES = ("gamma", "linear")
 _END_OF_PNG = b"IEND\xaeB`\x82"
 _COMPRESSION = 2  # of zlib: a third of the time of Pillow's 6 for files 4% larger
 
@@ -53,11 +54,17 @@ def make_blur(sequences, output_dir, settings):
     Raises:
         InputError: if the folder cannot be written, for example because the disk is full.
     """
-    maker = _Maker(Path(output_dir), settings, sequences)
-    warnings, failures = maker.make(sequences)
-    write_summary(Path(output_dir))
+    output_dir = Path(output_dir)
+    try:
+        warnings, failures = _Maker(output_dir, settings, sequences).make(sequences)
+        write_summary(output_dir)
+    except OSError as error:
+        raise InputError(
+            f"{output_dir}: cannot be written ({error.strerror}). What is whole is kept: make room, then start the "
+            "same command again"
+        ) from error
     with contextlib.suppress(OSError):
-        (Path(output_dir) / ".unfinished").rmdir()  # stays while something is in it
+        (output_dir / ".unfinished").rmdir()  # stays while something is in it
     return warnings, failures
 
 
@@ -88,11 +95,6 @@ class _Maker:
                     warnings += [f"{running[future].source.path}: {line}" for line in future.result()]
                 except InputError as error:
                     failures.append(str(error))
-        except OSError as error:
-            raise InputError(
-                f"{self._output_dir}: cannot be written ({error.strerror}). What is whole is kept: make room, then "
-                "start the same command again"
-            ) from error
         finally:
             self._stop.set()
             threads.shutdown(cancel_futures=True)
@@ -110,26 +112,37 @@ class _Maker:
             return []
         part = self._output_dir / ".unfinished" / sequence.name
         _prepare(part, record)
-        footage = Footage(None if self._settings.from_photos else self._settings.fps or sequence.source.rate)
-        rows = self._write_windows(sequence, part, footage)
-        warnings = footage.warnings()
-        if not rows:
-            shutil.rmtree(part)
-            reasons = "; ".join(warnings) or "it has fewer frames"
-            raise InputError(
-                f"{sequence.source.path}: no window of M = {sequence.num_frames} frames ({reasons}); "
-                "use a smaller --max_frames or other footage"
-            )
+        try:
+            rows, warnings = self._write_sequence(sequence, part)
+        except InputError:
+            shutil.rmtree(part)  # going on would end the same way
+            raise
         write_manifest(part / "manifest.csv", rows)
         folder.parent.mkdir(parents=True, exist_ok=True)
         part.rename(folder)
         return [sequence.source.damage, *warnings] if sequence.source.damage else warnings
 
-    def _write_windows(self, sequence, part, footage):
-        """Writes a sequence's pairs; returns the rows of its manifest."""
-        jobs, rows, number = deque(), [], 0
+    def _write_sequence(self, sequence, part):
+        """Writes a sequence's pairs; returns (rows of its manifest, warnings)."""
+        footage = None if self._settings.from_photos else Footage(self._settings.fps or sequence.source.rate)
+        jobs = deque()
+        try:
+            rows = list(self._rows(sequence, part, footage, jobs))
+        finally:
+            wait(jobs)
+        warnings = footage.warnings() if footage else []
+        if not rows:
+            raise InputError(
+                f"{sequence.source.path}: no window of M = {sequence.num_frames} frames "
+                f"({'; '.join(warnings) or 'it has fewer frames'}); use a smaller --max_frames or other footage"
+            )
+        return rows, warnings
+
+    def _rows(self, sequence, part, footage, jobs):
+        """Hands a sequence's windows to the writers, through the queue ``jobs``; yields the rows that come back."""
+        number = 0
         for window in self._windows(sequence):
-            reason = unusable(window)
+            reason = footage and unusable(window)
             if reason:
                 footage.skip(reason)
                 continue
@@ -138,19 +151,25 @@ class _Maker:
             jobs.append(self._writers.submit(_write_pair, part, f"{number:06d}.png", window, self._clock(sequence)))
             jobs[-1].add_done_callback(lambda _: self._room.release())
             while jobs and jobs[0].done():
-                rows.append(_collect(jobs.popleft(), sequence, footage))
-        return rows + [_collect(job, sequence, footage) for job in jobs]
+                yield _collect(jobs.popleft(), sequence, footage)
+        while jobs:
+            yield _collect(jobs.popleft(), sequence, footage)
 
     def _windows(self, sequence):
         settings, source, num_frames = self._settings, sequence.source, sequence.num_frames
-        if not settings.from_photos:
-            stride = settings.stride or num_frames - settings.overlap
-            return windows(self._frames(source), num_frames, stride, self._responses)
-        photo = _cut(read_image(source.path), source.path, settings)
-        generators = (
-            self._counted(np.random.default_rng(_seed(sequence, take, settings))) for take in range(source.count)
-        )
-        return photo_windows(photo, num_frames, self._responses, generators)
+        if settings.from_photos:
+            return self._photo_windows(source, num_frames, zlib.crc32(sequence.key.encode()))
+        stride = settings.stride or num_frames - settings.overlap
+        return windows(self._frames(source), num_frames, stride, self._responses)
+
+    def _photo_windows(self, source, num_frames, number):
+        photo = _cut(read_image(source.path), source.path, self._settings)
+        seeds = ([self._settings.seed, number, take] for take in range(source.count))
+        generators = (self._counted(np.random.default_rng(seed)) for seed in seeds)
+        try:
+            yield from photo_windows(photo, num_frames, self._responses, generators)
+        except ValueError as error:
+            raise InputError(f"{source.path}: {error}; use a larger one or a smaller --max_frames") from error
 
     def _frames(self, source):
         """The frames of the wanted range, cut and made smaller."""
@@ -197,7 +216,7 @@ class _Progress:
 
 
 def _response(settings):
-    if settings.crf in ("gamma", "linear"):
+    if settings.crf in _CURVES:
         return gamma_response(settings.gamma) if settings.crf == "gamma" else linear_response()
     return table_response(Path(settings.crf).expanduser())
 
@@ -218,10 +237,6 @@ def _cut(image, path, settings):
     return np.asarray(Image.fromarray(np.ascontiguousarray(image[:height, :width])).reduce(factor))
 
 
-def _seed(sequence, take, settings):
-    return [settings.seed, zlib.crc32(sequence.key.encode()), take]
-
-
 def _write_pair(folder, name, window, clock):
     """Writes one window's images, unless they are there; returns (row, what Footage.see wants to know)."""
     pixels = motion(window.before, window.sharp)
@@ -237,7 +252,8 @@ def _write_pair(folder, name, window, clock):
 
 def _collect(job, sequence, footage):
     row, measured = job.result()
-    footage.see(*measured)
+    if footage:
+        footage.see(*measured)
     return {"sequence": sequence.name, "source": sequence.source.path.name, **row}
 
 
@@ -264,30 +280,30 @@ def _is_whole(path):
 def _record(sequence, settings, response):
     """What a sequence's pixels depend on."""
     source = {"source": sequence.source.path.name, "size_bytes": sequence.source.size_bytes}
-    return {
-        **source,
-        **asdict(settings),
-        "crop": list(settings.crop),
-        "crf_crc32": zlib.crc32(response.signals.tobytes()),
-    }
+    curve = "" if settings.crf in _CURVES else zlib.crc32(response.signals.tobytes())
+    return {**source, **asdict(settings), "crop": list(settings.crop), "crf_crc32": curve}
 
 
 def _check_record(folder, record):
-    try:
-        made = json.loads((folder / "settings.json").read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder}: was not made by this tool (settings.json: {error}); use a new --output_dir"
-        ) from error
+    made = _read_record(folder)
+    if made is None:
+        raise InputError(f"{folder}: was not made by this tool (it has no settings.json); use a new --output_dir")
     changed = [f"{key} was {made.get(key)}, is now {record[key]}" for key in record if made.get(key) != record[key]]
     if changed:
         raise InputError(f"{folder}: was made otherwise ({'; '.join(changed)}); remove it or use a new --output_dir")
 
 
 def _prepare(part, record):
-    """Makes the folders of an unfinished sequence, or checks those that an interrupted run left."""
-    if (part / "settings.json").exists():
-        _check_record(part, record)
+    """Makes the folders of an unfinished sequence; what an interrupted run left stays if it is of the same making."""
+    if part.exists() and _read_record(part) != record:
+        shutil.rmtree(part)
     for key in (*BLUR_KEYS, "sharp"):
         (part / key).mkdir(parents=True, exist_ok=True)
     write_text(part / "settings.json", json.dumps(record, indent=1) + "\n")
+
+
+def _read_record(folder):
+    try:
+        return json.loads((folder / "settings.json").read_text())
+    except (OSError, ValueError):
+        return None
