@@ -25,7 +25,7 @@ _EXPECTED = {
     "reds": "{split}/{split}_blur/<clip>/*.png and {split}/{split}_sharp/<clip>/*.png",
     "pairs": "blur/*.png and sharp/*.png (or {split}/blur/*.png and {split}/sharp/*.png)",
 }
-_EVAL_FOLDER = {"gopro": "test", "reds": "val", "pairs": "test"}
+EVAL_FOLDER = {"gopro": "test", "reds": "val", "pairs": "test"}
 
 
 class Pair(NamedTuple):
@@ -54,7 +54,7 @@ def find_pairs(dataset, data_dir, split, blur_key="blur_gamma"):
     root = Path(data_dir).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; --data_dir must name the folder of the {dataset} data set")
-    folder = "train" if split == "train" else _EVAL_FOLDER[dataset]
+    folder = "train" if split == "train" else EVAL_FOLDER[dataset]
     pairs = [
         pair for blurry, sharp in _folders(dataset, root, folder, blur_key) for pair in _match(root, blurry, sharp)
     ]
@@ -72,19 +72,24 @@ def check_pairs(pairs, smallest=1):
             ``smallest`` (the patch), or the blurry images are the sharp ones.
     """
     sizes = np.array([_common_size(pair) for pair in pairs])
-    small = np.flatnonzero(sizes.min(axis=1) < smallest)
-    if len(small):
-        height, width = sizes[small[0]]
-        raise InputError(
-            f"{pairs[small[0]].blurry}: {width}x{height} is smaller than the patch ({len(small)} such images); "
-            f"remove it or use a --patch_size of at most {sizes.min()}"
-        )
+    check_sizes([pair.blurry for pair in pairs], sizes, smallest)
     if all(_is_same_file(pair) for pair in pairs):
         raise InputError(
             f"{pairs[0].blurry.parent} and {pairs[0].sharp.parent}: the blurry images are the sharp images; "
             "give a folder of blurry ones"
         )
     return sizes
+
+
+def check_sizes(names, sizes, smallest):
+    """Raises InputError naming the first image with a side below ``smallest`` (the patch)."""
+    small = np.flatnonzero(sizes.min(axis=1, initial=smallest) < smallest)
+    if len(small):
+        height, width = sizes[small[0]]
+        raise InputError(
+            f"{names[small[0]]}: {width}x{height} is smaller than the patch ({len(small)} such images); "
+            f"remove it or use a --patch_size of at most {sizes.min()}"
+        )
 
 
 class PairFolder:
