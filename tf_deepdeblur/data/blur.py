@@ -129,7 +129,7 @@ def shake_photo(photo, num_frames, shake, rng, moving_object=None):
         shake: Shake.
         rng: numpy Generator.
         moving_object: None, or a uint8 [h, w, 3] image, smaller than the photograph: an ellipse of it is put in front
-            and follows a path of its own.
+            of it, at a random place, and follows a path of its own.
 
     Returns:
         A list of uint8 images [H - 2m, W - 2m, 3]: the margin m that the motion would uncover is cut off.
@@ -138,31 +138,36 @@ def shake_photo(photo, num_frames, shake, rng, moving_object=None):
         ValueError: if the motion leaves nothing of the photograph.
     """
     path = trajectory(num_frames, shake, rng)
-    layers = [(_signal(photo), None, path)]
-    if moving_object is not None:
-        layers.append((*_placed(moving_object, photo.shape, rng), path + trajectory(num_frames, shake, rng)))
     margin = _margin(path, photo.shape)
-    inner = tuple(slice(margin, side - margin) for side in photo.shape[:2])
-    frames = [_compose(layers, i)[inner] for i in range(num_frames)]
-    if frames[0].size == 0:
+    if min(photo.shape[:2]) <= 2 * margin:
         raise ValueError(f"a photograph of {photo.shape[1]}x{photo.shape[0]} is too small for {shake}")
-    return frames
+    inner = tuple(slice(margin, side - margin) for side in photo.shape[:2])
+    frames = [_move(_signal(photo), pose)[inner] for pose in path]
+    if moving_object is not None:
+        _put_in_front(frames, moving_object, path + trajectory(num_frames, shake, rng), rng)
+    return [respond(frame, gamma=1.0) for frame in frames]
 
 
-def _compose(layers, i):
-    """One frame: every layer moved to its place, the later ones in front."""
-    background, _, path = layers[0]
-    frame = _move(background, path[i])
-    for image, mask, own_path in layers[1:]:
-        mask = _move(mask, own_path[i])
-        frame = frame * (1 - mask) + _move(image, own_path[i]) * mask
-    return respond(frame, 1.0)
+def _put_in_front(frames, image, path, rng):
+    """Lets an ellipse of ``image`` move over the frames, along ``path`` and around its own centre; in place."""
+    reach = _margin(path, image.shape)
+    border = [(reach, reach), (reach, reach), (0, 0)]
+    image, mask = (np.pad(part, border, mode="edge") for part in (_signal(image), _ellipse(*image.shape[:2])))
+    height, width = image.shape[:2]
+    top, left = (
+        rng.integers(0, max(1, whole - part + 1)) for whole, part in zip(frames[0].shape, (height, width), strict=False)
+    )
+    for frame, pose in zip(frames, path, strict=True):
+        place = frame[top : top + height, left : left + width]
+        seen = tuple(slice(side) for side in place.shape[:2])
+        opacity = _move(mask, pose)[seen]
+        place[:] = place * (1 - opacity) + _move(image, pose)[seen] * opacity
 
 
 def _move(image, pose):
     """The image as seen from one point of the path, by bicubic interpolation; the pose zero changes nothing."""
     if not pose.any():
-        return image
+        return image.copy()
     x, y, roll, log_zoom = pose
     centre = (np.array(image.shape[1::-1]) - 1) / 2
     motion = (
@@ -173,16 +178,10 @@ def _move(image, pose):
     return np.clip(warp(image, motion.inverse, order=3, mode="edge", preserve_range=True), 0.0, 1.0)
 
 
-def _placed(image, canvas_shape, rng):
-    """(image on an empty canvas, soft elliptical mask), at a random place."""
-    height, width = image.shape[:2]
+def _ellipse(height, width):
+    """Opacity [height, width, 1] of the largest ellipse, with a soft edge."""
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    ellipse = np.clip((1 - np.hypot(x, y)) * min(height, width) / 4, 0.0, 1.0)
-    top, left = (rng.integers(0, full - part + 1) for full, part in zip(canvas_shape, (height, width), strict=False))
-    canvas, mask = np.zeros(canvas_shape, np.float32), np.zeros((*canvas_shape[:2], 1), np.float32)
-    canvas[top : top + height, left : left + width] = _signal(image)
-    mask[top : top + height, left : left + width, 0] = ellipse
-    return canvas, mask
+    return np.clip((1 - np.hypot(x, y)) * min(height, width) / 4, 0.0, 1.0).astype(np.float32)[..., None]
 
 
 def _margin(path, shape):

@@ -1,6 +1,5 @@
 """The embedded data set: camera shake on the photographs that scikit-image carries in its wheel; no download."""
 
-import itertools
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,9 +19,11 @@ TRAIN_PHOTOS = (
     "coins.png",
     "grass.png",
     "gravel.png",
+    "rocket.jpg",
 )
-HELD_OUT_PHOTOS = ("chelsea.png", "coffee.png", "rocket.jpg")
+HELD_OUT_PHOTOS = ("chelsea.png", "coffee.png")
 _NUM_FRAMES = 11
+_TAKES = {"train": 6, "test": 3}  # shakes of every photograph
 _PIXELS = (3.0, 9.0)  # shortest and longest camera path
 
 
@@ -40,16 +41,26 @@ def make_demo_dataset(folder, seed=0):
     if folder.exists():
         return folder
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=_made(folder.parent)))
-    tasks = [("train", *task) for task in itertools.product(TRAIN_PHOTOS, range(4))]
-    tasks += [("test", *task) for task in itertools.product(HELD_OUT_PHOTOS, range(2))]
-    for number, (split, name, take) in enumerate(tqdm(tasks, desc="make the demo data set", unit="pair")):
-        other = TRAIN_PHOTOS[(number // 4 + 1) % len(TRAIN_PHOTOS)] if split == "train" and take % 2 else None
-        pair = _shaken_pair(name, other, np.random.default_rng([seed, number]))
+    part.chmod(0o755)
+    for number, (split, name, take) in enumerate(tqdm(_tasks(), desc="make the demo data set", unit="pair")):
+        pair = _shaken_pair(name, _moving_photo(split, name, take), np.random.default_rng([seed, number]))
         _write_pair(part / split, f"{Path(name).stem}_{take}.png", pair)
     if not folder.exists():  # several workers may make it at the same time, from the same seed
         part.replace(folder)
     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _tasks():
+    """All (split, photograph, number of its shake)."""
+    photos = {"train": TRAIN_PHOTOS, "test": HELD_OUT_PHOTOS}
+    return [(split, name, take) for split in photos for name in photos[split] for take in range(_TAKES[split])]
+
+
+def _moving_photo(split, name, take):
+    """The photograph that a moving object is cut from, or None: every other time while training."""
+    following = (TRAIN_PHOTOS * 2)[TRAIN_PHOTOS.index(name) + 1] if split == "train" else None
+    return following if take % 2 else None
 
 
 def _made(folder):

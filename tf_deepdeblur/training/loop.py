@@ -265,7 +265,7 @@ def _distributed_step(strategy, model):
     """tf.function: (batch, stop) -> losses over all replicas, with ``stop`` summed over them."""
 
     def replica_step(batch, stop):
-        return {**model.train_step(batch), "stop": stop}
+        return {**model.train_step(batch), "stop": tf.identity(stop)}
 
     @tf.function
     def step(batch, stop):
