@@ -27,7 +27,8 @@ def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_
         return _open_store(Path(data_dir).expanduser(), blur_key, smallest, smallest_held_out)
     training = find_pairs(dataset, data_dir, "train", blur_key)
     source = PairFolder(training, check_pairs(training, smallest))
-    if dataset != "pairs" and not (Path(data_dir).expanduser() / EVAL_FOLDER[dataset]).is_dir():
+    root = Path(data_dir).expanduser()
+    if (root / "train").is_dir() and not (root / EVAL_FOLDER[dataset]).is_dir():
         return source, None
     held_out = find_pairs(dataset, data_dir, "eval", blur_key)
     if held_out == training:

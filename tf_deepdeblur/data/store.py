@@ -121,9 +121,7 @@ class PackedStore:
         height, width = self.sizes[index]
         size = height * width * 3
         start = self._offsets[index]
-        return tuple(
-            self._bytes[first : first + size].reshape(height, width, 3) for first in (start, start + size)
-        )
+        return tuple(self._bytes[first : first + size].reshape(height, width, 3) for first in (start, start + size))
 
     def crop(self, index, top, left, side):
         """The same ``side`` x ``side`` pixels of both images."""
