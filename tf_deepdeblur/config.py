@@ -59,6 +59,9 @@ class DataConfig(_Checked):
         "blur_gamma", "GOPRO_Large's blur: blur_gamma is the paper's.", choices=("blur_gamma", "blur")
     )
     patch_size: int = _flag(256, "Side of the random crops in pixels.", minimum=8)
+    crops_per_image: int = _flag(
+        1, "Crops per image and pass: more than 1 decodes fewer files; a packed store needs it not.", minimum=1
+    )
     eval_images: int = _flag(20, "Held-out frames per evaluation, spread evenly.", minimum=1)
 
 

@@ -93,7 +93,9 @@ def check_sizes(names, sizes, smallest):
 
 
 class PairFolder:
-    """Pairs of image files that are decoded when they are needed, and kept in memory while they fit.
+    """Pairs of image files that are decoded when they are needed; those used last are kept in memory.
+
+    Any number of threads may use it; what several want at the same time is decoded once.
 
     Args:
         pairs: list of Pair.
@@ -109,9 +111,10 @@ class PairFolder:
         self.pairs = pairs
         self.sizes = sizes
         self.failure = None
-        self._decoded = {}
+        self._decoded = {}  # the one that was used last comes last
         self._room = cache_bytes
         self._lock = threading.Lock()
+        self._decoding = [threading.Lock() for _ in pairs]
 
     def __len__(self):
         return len(self.pairs)
@@ -122,9 +125,9 @@ class PairFolder:
 
     def frames(self, index):
         """The whole (blurry, sharp) images, uint8 [H, W, 3] each; InputError names a file that cannot be read."""
-        if index not in self._decoded:
-            return self._keep(index, self._decode(index))
-        return self._decoded[index]
+        with self._decoding[index]:
+            frames = self._kept(index)
+            return self._keep(index, self._decode(index)) if frames is None else frames
 
     def crop(self, index, top, left, side):
         """The same ``side`` x ``side`` pixels of both images."""
@@ -143,13 +146,26 @@ class PairFolder:
             raise InputError(f"{path}: changed its size since it was checked; restore the file")
         return image
 
-    def _keep(self, index, frames):
+    def _kept(self, index):
         with self._lock:
-            size = sum(frame.nbytes for frame in frames)
-            if size <= self._room and index not in self._decoded:
-                self._room -= size
+            frames = self._decoded.pop(index, None)
+            if frames is not None:
                 self._decoded[index] = frames
+            return frames
+
+    def _keep(self, index, frames):
+        """Keeps what was decoded, in place of what was not used for the longest time."""
+        with self._lock:
+            self._decoded[index] = frames
+            self._room -= _num_bytes(frames)
+            while self._room < 0:
+                oldest = next(iter(self._decoded))
+                self._room += _num_bytes(self._decoded.pop(oldest))
         return frames
+
+
+def _num_bytes(frames):
+    return sum(frame.nbytes for frame in frames)
 
 
 def _folders(dataset, root, folder, blur_key):

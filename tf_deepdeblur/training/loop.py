@@ -195,7 +195,8 @@ class _Run:
             replicas = context.num_replicas_in_sync // workers
             shard = Shard(config.optimizer.batch_size, workers, context.input_pipeline_id, replicas)
             steps = first, config.optimizer.total_steps
-            return training_batches(self._data.training, config.data.patch_size, config.runtime.seed, steps, shard)
+            data, seed = config.data, config.runtime.seed
+            return training_batches(self._data.training, data.patch_size, seed, steps, shard, data.crops_per_image)
 
         return self._strategy.distribute_datasets_from_function(dataset)
 
