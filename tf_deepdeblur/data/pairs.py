@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_image
+from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_crop, read_image
 
 _EXPECTED = {
     "gopro": "{split}/<sequence>/{blur_key}/*.png and {split}/<sequence>/sharp/*.png",
@@ -100,7 +100,8 @@ class PairFolder:
     Args:
         pairs: list of Pair.
         sizes: result of ``check_pairs``.
-        cache_bytes: how much decoded data to keep; the rest is decoded again each time.
+        cache_bytes: how much decoded data to keep; the rest is decoded again each time. With 0 a crop decodes no more
+            of its files than it needs.
 
     Attributes:
         failure: None, or the InputError of the first file that could not be read (inside a tf.data pipeline the
@@ -112,6 +113,7 @@ class PairFolder:
         self.sizes = sizes
         self.failure = None
         self._decoded = {}  # the one that was used last comes last
+        self._cache_bytes = cache_bytes
         self._room = cache_bytes
         self._lock = threading.Lock()
         self._decoding = [threading.Lock() for _ in pairs]
@@ -131,20 +133,22 @@ class PairFolder:
 
     def crop(self, index, top, left, side):
         """The same ``side`` x ``side`` pixels of both images."""
+        if not self._cache_bytes:
+            return self._read_both(index, lambda path: read_crop(path, top, left, side, side))
         return tuple(frame[top : top + side, left : left + side] for frame in self.frames(index))
 
     def _decode(self, index):
+        return self._read_both(index, read_image)
+
+    def _read_both(self, index, read):
         try:
-            return tuple(self._read(path, index) for path in self.pairs[index][1:])
+            for path in self.pairs[index][1:]:
+                if image_size(path) != tuple(self.sizes[index]):
+                    raise InputError(f"{path}: changed its size since it was checked; restore the file")
+            return tuple(map(read, self.pairs[index][1:]))
         except InputError as error:
             self.failure = self.failure or error
             raise
-
-    def _read(self, path, index):
-        image = read_image(path)
-        if image.shape[:2] != tuple(self.sizes[index]):
-            raise InputError(f"{path}: changed its size since it was checked; restore the file")
-        return image
 
     def _kept(self, index):
         with self._lock:

@@ -6,8 +6,10 @@ from tf_deepdeblur.data.pairs import EVAL_FOLDER, PairFolder, check_pairs, find_
 from tf_deepdeblur.data.store import PackedStore
 from tf_deepdeblur.errors import InputError
 
+_CACHE_BYTES = 2**30
 
-def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_held_out=1):
+
+def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_held_out=1, crops_per_image=1):
     """Finds and checks all pairs of a data set.
 
     Args:
@@ -16,6 +18,7 @@ def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_
         blur_key: "blur_gamma" or "blur"; which blurry images of gopro.
         smallest: least side of a training image, the patch size.
         smallest_held_out: least side of a held-out image.
+        crops_per_image: of the pipeline; decides whether it pays to keep decoded images.
 
     Returns:
         (training, held_out): PairFolder or PackedStore each; held_out is None if the data set has no such part.
@@ -26,7 +29,9 @@ def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_
     if dataset == "store":
         return _open_store(Path(data_dir).expanduser(), blur_key, smallest, smallest_held_out)
     training = find_pairs(dataset, data_dir, "train", blur_key)
-    source = PairFolder(training, check_pairs(training, smallest))
+    sizes = check_pairs(training, smallest)
+    fits = 6 * sizes.prod(axis=1).sum() <= _CACHE_BYTES
+    source = PairFolder(training, sizes, _CACHE_BYTES if fits or crops_per_image > 1 else 0)
     root = Path(data_dir).expanduser()
     if (root / "train").is_dir() and not (root / EVAL_FOLDER[dataset]).is_dir():
         return source, None

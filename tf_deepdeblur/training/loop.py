@@ -104,7 +104,9 @@ def open_data(config):
         folder = data.data_dir or make_demo_dataset(Path(config.run_dir).expanduser() / "data")
         data = replace(data, dataset="pairs", data_dir=str(folder))
     smallest = MIN_PATCH_SIZE if config.adversarial else 1
-    return Data(*open_sources(data.dataset, data.data_dir, data.blur_key, data.patch_size, smallest))
+    return Data(
+        *open_sources(data.dataset, data.data_dir, data.blur_key, data.patch_size, smallest, data.crops_per_image)
+    )
 
 
 def build_model(config):
