@@ -103,7 +103,7 @@ class RuntimeConfig(_Checked):
 
     precision: str = _flag(
         "auto",
-        "auto is mixed_bfloat16 where the device multiplies it fast, else float32.",
+        "auto is mixed_bfloat16 on GPUs that multiply it in hardware, else float32.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     strategy: str = _flag(

@@ -93,7 +93,8 @@ def describe(config):
     lines += [f"generator: {model.generator.count_params():,} parameters, K = {config.model.num_scales}"]
     if model.discriminator is not None:
         lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
-    lines += [f"precision: {choose_precision(config.runtime.precision)}, steps: {config.optimizer.total_steps:,}"]
+    precision = choose_precision(config.runtime.precision, training=True)
+    lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)
 
 
@@ -116,7 +117,7 @@ def build_model(config):
             f"the discriminator needs --patch_size={MIN_PATCH_SIZE} or more, got {config.data.patch_size}; "
             "use larger patches or --adversarial_weight=0"
         )
-    precision = choose_precision(config.runtime.precision)
+    precision = choose_precision(config.runtime.precision, training=True)
     shape = {**vars(config.model), "dtype": precision}
     model = DeblurGAN(
         Generator(**shape),
