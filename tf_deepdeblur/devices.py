@@ -24,6 +24,11 @@ def import_tensorflow_quietly():
     return tf, keras
 
 
+def num_cores():
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def split_cpu(count):
     """Splits the CPU into ``count`` virtual devices; must come before TensorFlow's first operation.
 

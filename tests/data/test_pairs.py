@@ -7,7 +7,7 @@ from PIL import Image
 from tests.helpers import write_pairs
 from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import read_image, write_image
+from tf_deepdeblur.images import read_crop, read_image, write_image
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 
@@ -147,3 +147,27 @@ def test_a_file_that_changes_its_size_is_named(tmp_path):
     Image.fromarray(IMAGE).save(source.pairs[0].blurry)
     with pytest.raises(InputError, match="changed its size"):
         source.frames(0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "I;16"])
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_a_crop_is_that_of_the_whole_image(tmp_path, mode, name):
+    picture = Image.fromarray(IMAGE)
+    if mode == "I;16":
+        picture = Image.fromarray(np.random.default_rng(0).integers(0, 65536, (16, 24), np.uint16))
+    (picture if mode == "I;16" else picture.convert(mode)).save(tmp_path / name)
+    whole = read_image(tmp_path / name)
+    for top, left in ((0, 0), (3, 7), (6, 14)):
+        np.testing.assert_array_equal(
+            read_crop(tmp_path / name, top, left, 10, 10), whole[top : top + 10, left:][:, :10]
+        )
+
+
+@pytest.mark.parametrize("top", [0, 200])
+def test_a_crop_of_a_truncated_file_is_refused(tmp_path, top):
+    photo = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
+    write_image(tmp_path / "a.png", photo)
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match=r"a\.png: cannot be read"):
+        read_crop(tmp_path / "a.png", top, 0, 50, 50)

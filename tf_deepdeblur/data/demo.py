@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from skimage.data import data_dir as PHOTOGRAPHS
 from tqdm import tqdm
 
@@ -61,6 +62,21 @@ def _moving_photo(split, name, take):
     """The photograph that a moving object is cut from, or None: every other time while training."""
     following = (TRAIN_PHOTOS * 2)[TRAIN_PHOTOS.index(name) + 1] if split == "train" else None
     return following if take % 2 else None
+
+
+def make_frames(folder, count=24, height=720, width=1280):
+    """Writes plain pairs of GOPRO_Large's size to measure speed with: enlarged photographs with a camera's noise.
+
+    Returns:
+        The folder, as a Path.
+    """
+    for number in range(count):
+        photo = Image.fromarray(read_image(Path(PHOTOGRAPHS) / TRAIN_PHOTOS[number % len(TRAIN_PHOTOS)]))
+        frame = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+        noise = np.random.default_rng(number).normal(0.0, 2.0, (2, height, width, 3))
+        pair = np.clip(frame + noise, 0, 255).astype(np.uint8)
+        _write_pair(Path(folder), f"{number:03d}.png", pair)
+    return Path(folder)
 
 
 def _made(folder):
