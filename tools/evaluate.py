@@ -23,7 +23,6 @@ _DATA_DIR = absl_flags.DEFINE_string("data_dir", None, "Folder of the data set."
 _OUTPUT_DIR = absl_flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
 _BLUR_KEY = absl_flags.DEFINE_enum("blur_key", "blur_gamma", ["blur_gamma", "blur"], "Which blur of gopro.")
 _LIMIT = absl_flags.DEFINE_integer("limit", None, "Only so many images, spread evenly.", lower_bound=1)
-_TILE = absl_flags.DEFINE_string("tile", "auto", "Side of the tiles in pixels, 0 for none, or auto.")
 _PRECISION = absl_flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "What the network computes in."
 )
@@ -33,16 +32,16 @@ def main(argv):
     flags.reject_arguments(argv)
     from tf_deepdeblur.evaluation import benchmarks
     from tf_deepdeblur.evaluation.evaluate import evaluate
-    from tf_deepdeblur.inference.deblurrer import Deblurrer
+    from tf_deepdeblur.inference.deblurrer import Deblurrer, find_model
 
-    deblur = Deblurrer.load(_MODEL.value, flags.tile(_TILE.value), _PRECISION.value)
+    path = find_model(_MODEL.value)
     evaluate(
-        deblur,
+        Deblurrer.load(path, precision=_PRECISION.value),
         benchmarks.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value),
         _OUTPUT_DIR.value,
         benchmark=_BENCHMARK.value,
         blur_key=_BLUR_KEY.value if _BENCHMARK.value == "gopro" else None,
-        model=f"{_MODEL.value} (sha256 {digest(Path(deblur.path))[:12]}, precision {_PRECISION.value})",
+        model=f"{_MODEL.value} (sha256 {digest(path)[:12]}, precision {_PRECISION.value})",
         limit=_LIMIT.value,
         progress=functools.partial(tqdm, desc="evaluate", unit="image"),
     )
