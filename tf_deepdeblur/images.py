@@ -1,9 +1,10 @@
 """The number contract for images, and their files.
 
-At the edges images are uint8 RGB, H x W x 3 or N x H x W x 3. Inside they are float32 in [-0.5, 0.5] (section 3.2).
-``to_float`` and ``to_uint8`` are the only way from one to the other; ``to_uint8`` clips, then rounds half up, as the
-file that is written will be. A network needs sides that its pyramid can halve: ``pad_to_multiple`` adds what is
-missing at the bottom and at the right, ``crop`` takes it away again.
+At the edges images are uint8 RGB, H x W x 3 or N x H x W x 3, or uint16 where a file has 16 bits. Inside they are
+float32 in [-0.5, 0.5] (section 3.2). ``to_float`` and ``to_integers`` or ``to_uint8`` are the only way from one to the
+other; the way back clips, then rounds half up, as the file that is written will be. A network needs sides that its
+pyramid can halve: ``pad_to_multiple`` adds what is missing at the bottom and at the right, ``crop`` takes it away
+again.
 """
 
 from pathlib import Path
@@ -18,14 +19,22 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 
 
 def to_float(images):
-    """uint8 images of any shape -> float32 in [-0.5, 0.5]."""
-    return tf.cast(images, tf.float32) / 255.0 - 0.5
+    """uint8 or uint16 images of any shape -> float32 in [-0.5, 0.5]."""
+    images = tf.convert_to_tensor(images)
+    white = 65535.0 if images.dtype == tf.uint16 else 255.0
+    return tf.cast(images, tf.float32) / white - 0.5
 
 
 def to_uint8(images):
     """Float images in [-0.5, 0.5] of any shape -> uint8; values outside are clipped, halves are rounded up."""
-    levels = tf.floor((tf.cast(images, tf.float32) + 0.5) * 255.0 + 0.5)
-    return tf.cast(tf.minimum(tf.maximum(levels, 0.0), 255.0), tf.uint8)
+    return to_integers(images, tf.uint8)
+
+
+def to_integers(images, dtype):
+    """Like ``to_uint8``, to tf.uint8 or tf.uint16."""
+    white = float(tf.as_dtype(dtype).max)
+    levels = tf.floor((tf.cast(images, tf.float32) + 0.5) * white + 0.5)
+    return tf.cast(tf.minimum(tf.maximum(levels, 0.0), white), dtype)
 
 
 def pad_to_multiple(images, multiple, smallest=1):
@@ -67,12 +76,33 @@ def read_image(path):
             raise _unreadable(path, error) from error
 
 
-def write_image(path, image):
-    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all."""
+def read_crop(path, top, left, height, width):
+    """The same pixels as ``read_image(path)[top : top + height, left : left + width]``, sooner.
+
+    An RGB PNG is decoded only down to the last row that is wanted; wrong bytes below it are not noticed.
+
+    Raises:
+        InputError: naming the file, if it is missing, truncated or not an image.
+    """
+    with _open(path) as image:
+        if image.format != "PNG" or image.mode != "RGB" or image.info.get("interlace"):
+            return read_image(path)[top : top + height, left : left + width]
+        image.tile = [tile._replace(extents=(0, 0, image.width, top + height)) for tile in image.tile]
+        try:
+            return np.asarray(image.crop((left, top, left + width, top + height)))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _unreadable(path, error) from error
+
+
+def write_image(path, image, **options):
+    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all.
+
+    ``options`` go to Pillow's ``Image.save``.
+    """
     path = Path(path)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        Image.fromarray(np.asarray(image)).save(part)
+        Image.fromarray(np.asarray(image)).save(part, **options)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -1,51 +1,120 @@
-"""From a trained generator to a function on images."""
+"""From a trained model to a function on images."""
 
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
+from absl import logging
 
-from tf_deepdeblur.images import crop, pad_to_multiple, to_float, to_uint8
-from tf_deepdeblur.models.generator import load_generator
-from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.inference.exported import SavedModel, TFLite, saved_model_folder
+from tf_deepdeblur.inference.precision import dtype_policy
+from tf_deepdeblur.inference.tiled import NotFinite, TiledGenerator
+from tf_deepdeblur.models.generator import Generator, load_generator, with_dtype
+
+WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
 
 
 class Deblurrer:
-    """A callable: blurry uint8 [H, W, 3] image in, restored uint8 image of the same size out; any size from 1x1.
+    """A callable: blurry image in, restored image of the same size and type out; any size from 1x1.
 
     Args:
-        generator: Generator.
+        model: Generator, used with its own dtype policy and with the weights that it has at the time; or a function
+            of (uint8 image [H, W, 3], progress) such as ``exported.SavedModel``.
+        tile: of a generator, see ``TiledGenerator``.
+
+    Raises:
+        InputError: if ``tile`` is neither "auto", 0 nor at least 32 pixels.
     """
 
-    def __init__(self, generator):
-        self.generator = generator
-        images = tf.TensorSpec([None, None, None, 3], tf.uint8)
-        self._restore = tf.function(self._restore_batch, input_signature=[images])
+    def __init__(self, model, tile="auto"):
+        self._is_generator = isinstance(model, Generator)
+        self._restore = TiledGenerator(model, tile) if self._is_generator else model
 
     @classmethod
-    def load(cls, model):
-        """Opens a ``.keras`` file, or the ``generator.keras`` of a training run's folder.
+    def load(cls, model, tile="auto", precision="auto"):
+        """Opens a trained model.
+
+        Args:
+            model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, or the name of
+                weights that come with the package.
+            tile: "auto", 0 (off) or the side of the tiles in pixels; an exported model cannot be tiled.
+            precision: "auto", "float32", "bfloat16" or "float16"; an exported model has its own.
 
         Raises:
-            InputError: naming the path that was searched, if there is no complete generator.
+            InputError: naming the path that was searched, if there is no complete model; or if ``tile`` or
+                ``precision`` cannot be had.
         """
-        path = Path(model).expanduser()
-        return cls(load_generator(path / "generator.keras" if path.is_dir() else path))
+        path = find_model(model)
+        if path.suffix == ".keras":
+            generator = load_generator(path)
+            policy = dtype_policy(precision, generator.filters, generator.kernel_size)
+            return cls(generator if policy == "float32" else with_dtype(generator, policy), tile)
+        if precision != "auto" or tile not in ("auto", 0):
+            raise InputError(f"{path}: an exported model has its own precision and no tiles; leave both at auto")
+        return cls(TFLite(path) if path.suffix == ".tflite" else SavedModel(path))
 
-    def __call__(self, image):
+    def __call__(self, image, progress=None):
         """Restores one image.
 
+        Args:
+            image: uint8 [H, W, 3], or uint16 if the model is a generator.
+            progress: None, or a function that is called now and then with the share of the work that is done, 0 to 1.
+
         Raises:
-            ValueError: if ``image`` is not uint8 [H, W, 3].
+            ValueError: if ``image`` is not such an array.
+            InputError: if memory does not suffice, the model gives values that are not finite even in float32, or it
+                was exported for other images.
         """
         image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
-            raise ValueError(f"expected a uint8 image [H, W, 3], got {image.dtype} {list(image.shape)}")
-        return self._restore(image[None]).numpy()[0]
+        if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
+            raise ValueError(f"expected a uint8 or uint16 image [H, W, 3], got {image.dtype} {list(image.shape)}")
+        if image.dtype == np.uint16 and not self._is_generator:
+            raise InputError("an exported model restores 8 bits per channel, not 16; use a .keras file")
+        try:
+            return self._restore(image, progress)
+        except NotFinite as error:
+            return self._restore_in_float32(image, progress, error)
 
-    def _restore_batch(self, images):
-        scales = self.generator.num_scales
-        height, width = tf.shape(images)[1], tf.shape(images)[2]
-        padded = pad_to_multiple(images, 2 ** (scales - 1), smallest_side(scales))
-        restored = self.generator(gaussian_pyramid(to_float(padded), scales))[0]
-        return to_uint8(crop(restored, height, width))
+    def _restore_in_float32(self, image, progress, error):
+        generator = self._restore.generator
+        policy = generator.dtype_policy.name
+        if policy == "float32":
+            raise InputError(f"{error} even in float32: the weights are damaged or their training diverged") from error
+        logging.warning("%s in %s; the image is restored again in float32", error, policy)
+        return Deblurrer(with_dtype(generator, "float32"), self._restore.tile)(image, progress)
+
+
+def find_model(model):
+    """The file or SavedModel folder that a user means by ``model``, see ``Deblurrer.load``.
+
+    Raises:
+        InputError: naming the path that was searched.
+    """
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return _find_in_folder(path)
+    if path.suffix in (".keras", ".tflite") or path.exists():
+        return _checked_file(path)
+    shipped = WEIGHTS_FOLDER / f"{model}.keras"
+    if shipped.is_file() and path.name == str(model):
+        return shipped
+    names = ", ".join(sorted(file.stem for file in WEIGHTS_FOLDER.glob("*.keras"))) or "none"
+    raise InputError(f"{model}: no such file or folder, nor weights in {WEIGHTS_FOLDER} (there are: {names})")
+
+
+def _find_in_folder(path):
+    if (path / "generator.keras").is_file():
+        return path / "generator.keras"
+    saved_model = saved_model_folder(path)
+    if saved_model is None:
+        raise InputError(f"{path}: neither generator.keras (a training run) nor saved_model.pb (an export) is in here")
+    return saved_model
+
+
+def _checked_file(path):
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if path.suffix not in (".keras", ".tflite"):
+        advice = "; tools/import_torch_weights.py imports it" if path.suffix in (".pt", ".pth") else ""
+        raise InputError(f"{path}: not a .keras or .tflite file{advice}")
+    return path

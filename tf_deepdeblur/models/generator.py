@@ -10,6 +10,7 @@ short trainings need: such a network starts as the identity.
 """
 
 import itertools
+import zipfile
 from pathlib import Path
 
 import keras
@@ -115,8 +116,7 @@ def save_generator(generator, path):
     Raises:
         OSError: if the file cannot be written, for example because the disk is full.
     """
-    copy = Generator.from_config({**generator.get_config(), "dtype": "float32", "trainable": True})
-    copy.set_weights(generator.get_weights())
+    copy = with_dtype(generator, "float32")
     path = Path(path)
     part = path.with_name(f".{path.stem}.part.keras")
     try:
@@ -140,12 +140,15 @@ def load_generator(path, dtype="float32"):
         raise InputError(f"{path}: no such file; a trained generator is a .keras file")
     try:
         stored = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a complete generator ({str(error).splitlines()[0]})") from error
     if not isinstance(stored, Generator):
         raise InputError(f"{path}: holds a {type(stored).__name__}, not a generator")
-    if dtype == "float32":
-        return stored
-    generator = Generator.from_config({**stored.get_config(), "dtype": dtype})
-    generator.set_weights(stored.get_weights())
-    return generator
+    return stored if dtype == "float32" else with_dtype(stored, dtype)
+
+
+def with_dtype(generator, dtype):
+    """A copy of a generator, weights included, that computes in another dtype policy."""
+    copy = Generator.from_config({**generator.get_config(), "dtype": dtype, "trainable": True})
+    copy.set_weights(generator.get_weights())
+    return copy

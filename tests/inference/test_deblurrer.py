@@ -1,0 +1,336 @@
+"""Tiled equals untiled, whatever the size; memory, precision and missing models are dealt with and said."""
+
+import zipfile
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import logging
+
+from tf_deepdeblur import devices
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.images import crop, pad_to_multiple, to_float, to_integers
+from tf_deepdeblur.inference import deblurrer, precision
+from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.inference.tiled import TiledGenerator
+from tf_deepdeblur.models.generator import Generator, save_generator, with_dtype
+from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
+
+RNG = np.random.default_rng(5)
+SIZES = RNG.integers((1, 1, 16), (170, 170, 40), (24, 3)) * (1, 1, 2)
+
+
+def random_generator(num_scales, global_residual=False, num_res_blocks=2):
+    """A generator with weights, the same each time, that keep its outputs in the range of images: clips hide errors."""
+    generator = Generator(num_scales, num_res_blocks, filters=4, kernel_size=5, global_residual=global_residual)
+    rng = np.random.default_rng(num_scales)
+    generator.set_weights([rng.normal(0, 0.05, weight.shape) for weight in generator.get_weights()])
+    return generator
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def generator(request):
+    return random_generator(request.param, global_residual=request.param == 2)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return random_generator(2)
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The warnings that were logged, as text."""
+    said = []
+    monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text % values))
+    return said
+
+
+def random_image(height, width, dtype=np.uint8):
+    return np.random.default_rng([height, width]).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, True)
+
+
+def whole(generator, image):
+    """The restored image by the definition: pad, pyramid, network, crop."""
+    scales = generator.num_scales
+    padded = pad_to_multiple(image[None], 2 ** (scales - 1), smallest_side(scales))
+    restored = generator(gaussian_pyramid(to_float(padded), scales))[0]
+    return to_integers(crop(restored, *image.shape[:2]), image.dtype)[0].numpy()
+
+
+def test_tiled_equals_untiled_at_24_random_sizes(generator):
+    """uint16 shows differences of 1.5e-5 of the range; the sums of a convolution may be rounded in another order."""
+    restore = TiledGenerator(generator)
+    for height, width, restore.tile in SIZES.tolist():
+        image = random_image(height, width, np.uint16)
+        different = np.abs(restore(image).astype(int) - whole(generator, image))
+        assert different.max() <= 2, (height, width, restore.tile)
+
+
+def test_tiled_8_bit_pixels_are_the_untiled_ones(generator):
+    """A difference of 1e-6 can only show in 8 bits where a value lies on a rounding edge."""
+    restore = TiledGenerator(generator)
+    for height, width, restore.tile in SIZES.tolist()[:6]:
+        image = random_image(height, width)
+        assert (restore(image) != whole(generator, image)).mean() < 1e-3, (height, width, restore.tile)
+
+
+def test_restored_values_use_the_range(generator):
+    """The tests above compare something: few values are clipped."""
+    restored = whole(generator, random_image(64, 64))
+    assert np.isin(restored, (0, 255)).mean() < 0.2
+    assert restored.std() > 5
+
+
+def test_a_pixel_sees_the_radius_and_no_more():
+    """The halo is neither too small nor wasted: one pixel changes exactly what lies within the radius."""
+    generator = random_generator(1)
+    black, dot = np.zeros((2, 65, 65, 3), np.uint16)
+    dot[32, 32] = 65535
+    deblur = Deblurrer(generator)
+    changed = (deblur(black) != deblur(dot)).any(axis=(1, 2)).nonzero()[0]
+    radius = generator.scales[0].radius
+    assert 32 - radius <= changed.min() < 32 - radius + 4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (5, 7), (1, 400), (400, 1)])
+def test_every_size_is_restored(generator, size):
+    image = random_image(*size)
+    restored = Deblurrer(generator, 32)(image)
+    assert restored.dtype == np.uint8
+    np.testing.assert_allclose(restored.astype(int), whole(generator, image), atol=1)
+
+
+def test_16_bits_in_give_16_bits_out():
+    """A network that adds nothing returns all 65536 levels untouched."""
+    identity = Generator(2, 1, 2, global_residual=True)
+    levels = np.arange(2**16, dtype=np.uint16).reshape(256, 256, 1).repeat(3, axis=2)
+    np.testing.assert_array_equal(Deblurrer(identity)(levels), levels)
+
+
+def test_progress_rises_to_1(small):
+    shares = []
+    Deblurrer(small, 32)(random_image(70, 50), shares.append)
+    assert shares == sorted(shares)
+    assert len(shares) == 2 + 3 * 2
+    assert shares[-1] == pytest.approx(1)
+
+
+def test_weights_are_those_at_the_time_of_the_call():
+    generator = random_generator(1)
+    deblur, image = Deblurrer(generator), random_image(20, 20)
+    before = deblur(image)
+    generator.set_weights([0 * weight for weight in generator.get_weights()])
+    assert (deblur(image) != before).any()
+    assert (deblur(image) == 128).all()
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_other_arrays_are_refused(small, image):
+    with pytest.raises(ValueError, match=r"expected a uint8 or uint16 image \[H, W, 3\]"):
+        Deblurrer(small)(image)
+
+
+@pytest.mark.parametrize("tile", [-1, 31, "big", 64.0])
+def test_other_tiles_are_refused(small, tile):
+    with pytest.raises(InputError, match="tile must be auto, 0"):
+        Deblurrer(small, tile)
+
+
+# Memory.
+
+
+class ExhaustedAbove:
+    """Stands for the function of a scale: out of memory for windows that are wider than ``limit`` pixels."""
+
+    def __init__(self, function, limit):
+        self._function = function
+        self._limit = limit
+        self.seen = []
+
+    def __call__(self, window, *others):
+        self.seen.append(max(window.shape[1:3]))
+        if self.seen[-1] > self._limit:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        return self._function(window, *others)
+
+
+def exhausted(generator, tile, limit):
+    restore = TiledGenerator(generator, tile)
+    restore._scales = [ExhaustedAbove(function, limit) for function in restore._scales]
+    return restore
+
+
+@pytest.mark.parametrize("tile", [0, 128, "auto"])
+def test_tiles_are_halved_until_memory_suffices(small, warnings, tile):
+    restore, image = exhausted(small, tile, limit=80), random_image(128, 128)
+    np.testing.assert_allclose(restore(image).astype(int), whole(small, image), atol=1)
+    assert warnings
+    assert "Out of memory with tiles of" in warnings[0]
+
+
+def test_a_halved_tile_is_kept_for_the_next_image(small, warnings):
+    restore = exhausted(small, 128, limit=100)
+    restore(random_image(128, 128))
+    told = len(warnings)
+    restore(random_image(128, 128))
+    assert len(warnings) == told
+
+
+def test_no_memory_at_all_is_an_error_and_ends(small, warnings):
+    with pytest.raises(InputError, match="memory does not suffice even for tiles of"):
+        exhausted(small, 128, limit=10)(random_image(128, 128))
+
+
+def test_auto_follows_the_free_memory(small, monkeypatch):
+    monkeypatch.setattr(devices, "free_memory", lambda: 2 * 10 * 4 * 4 * 10_000)
+    restore = exhausted(small, "auto", limit=100)
+    restore(random_image(300, 200))
+    windows = restore._scales[0].seen
+    assert len(windows) > 1
+    assert 60 < max(windows) <= 100
+
+
+def test_this_machines_free_memory_is_known():
+    assert 2**26 < devices.free_memory() < 2**44
+
+
+def test_one_trace_serves_all_sizes(small):
+    restore = TiledGenerator(small, 32)
+    for height, width in ((10, 10), (70, 50), (33, 90)):
+        restore(random_image(height, width))
+    assert [function.experimental_get_tracing_count() for function in restore._scales] == [1, 1]
+
+
+# Precision.
+
+
+@pytest.mark.parametrize("num_scales", [1, 3])
+def test_bfloat16_is_near_float32(num_scales):
+    generator = random_generator(num_scales)
+    image = random_image(70, 90)
+    restored = [Deblurrer(copy, 32)(image).astype(int) for copy in (generator, with_dtype(generator, "mixed_bfloat16"))]
+    assert np.abs(restored[0] - restored[1]).max() <= 3
+
+
+def test_float16_that_overflows_is_restored_in_float32(warnings):
+    generator = random_generator(1)
+    generator.scales[0].head.kernel.assign(generator.scales[0].head.kernel * 1e7)
+    generator.scales[0].tail.kernel.assign(generator.scales[0].tail.kernel * 1e-7)
+    image = random_image(20, 20)
+    restored = Deblurrer(with_dtype(generator, "mixed_float16"))(image)
+    np.testing.assert_array_equal(restored, Deblurrer(generator)(image))
+    assert ["not finite in mixed_float16; the image is restored again in float32" in said for said in warnings] == [
+        True
+    ]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_damaged_weights_are_an_error(warnings, policy):
+    generator = Generator(1, 1, 2, dtype=policy)
+    generator.scales[0].tail.bias.assign([np.nan, 0, 0])
+    with pytest.raises(InputError, match="not finite even in float32: the weights are damaged"):
+        Deblurrer(generator)(random_image(9, 9))
+
+
+def test_float16_on_a_cpu_and_unknown_precisions_are_refused():
+    if not tf.config.list_physical_devices("GPU"):
+        with pytest.raises(InputError, match="float16 needs a GPU"):
+            precision.dtype_policy("float16", 4, 5)
+    with pytest.raises(InputError, match="precision must be auto or one of float32, bfloat16, float16, got 'half'"):
+        precision.dtype_policy("half", 4, 5)
+
+
+@pytest.mark.parametrize("speedup, policy", [(0.6, "float32"), (1.1, "float32"), (1.9, "mixed_bfloat16")])
+def test_auto_takes_bfloat16_only_where_it_is_measured_to_be_faster(monkeypatch, speedup, policy):
+    monkeypatch.setattr(precision, "choose_precision", lambda requested: "mixed_bfloat16")
+    monkeypatch.setattr(precision, "_bfloat16_speedup", lambda filters, kernel_size: speedup)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    assert precision.dtype_policy("auto", 64, 5) == policy
+
+
+def test_the_speedup_is_measured():
+    assert 0.05 < precision._bfloat16_speedup(8, 5) < 20
+
+
+# Models.
+
+
+@pytest.fixture(scope="module")
+def keras_file(small, tmp_path_factory):
+    path = tmp_path_factory.mktemp("run") / "generator.keras"
+    save_generator(small, path)
+    return path
+
+
+def test_a_file_and_its_run_folder_are_loaded(small, keras_file):
+    image = random_image(40, 30)
+    for model in (keras_file, str(keras_file), keras_file.parent):
+        restored = Deblurrer.load(model, precision="float32")(image)
+        np.testing.assert_array_equal(restored, Deblurrer(small)(image))
+
+
+def test_shipped_weights_are_loaded_by_name(keras_file, monkeypatch, tmp_path):
+    monkeypatch.setattr(deblurrer, "WEIGHTS_FOLDER", tmp_path)
+    (tmp_path / "gopro.keras").write_bytes(keras_file.read_bytes())
+    assert Deblurrer.load("gopro", precision="float32")(random_image(8, 8)).shape == (8, 8, 3)
+    with pytest.raises(
+        InputError, match=rf"^go: no such file or folder, nor weights in {tmp_path} \(there are: gopro\)$"
+    ):
+        Deblurrer.load("go")
+
+
+def test_missing_models_name_the_path_that_was_searched(tmp_path):
+    (tmp_path / "model.pt").touch()
+    for name, reason in (
+        ("absent.keras", "no such file"),
+        ("absent.tflite", "no such file"),
+        ("absent", "no such file or folder, nor weights in"),
+        (".", "neither generator.keras .* nor saved_model.pb .* is in here"),
+        ("model.pt", "not a .keras or .tflite file; tools/import_torch_weights.py imports it"),
+    ):
+        with pytest.raises(InputError, match=rf"^{tmp_path}.*: {reason}"):
+            Deblurrer.load(tmp_path / name)
+
+
+def test_weights_that_are_not_complete_are_an_error(keras_file, tmp_path):
+    for number in range(3):
+        path = tmp_path / f"partial{number}.keras"
+        _drop_weight(keras_file, path, number)
+        with pytest.raises(InputError, match=rf"^{path}: not a complete generator"):
+            Deblurrer.load(path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
+def test_truncated_weights_are_an_error(keras_file, tmp_path, part):
+    path = tmp_path / "truncated.keras"
+    content = keras_file.read_bytes()
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match="not a complete generator"):
+        Deblurrer.load(path)
+
+
+def test_a_flipped_bit_is_an_error(keras_file, tmp_path):
+    path = tmp_path / "flipped.keras"
+    content = bytearray(keras_file.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="not a complete generator"):
+        Deblurrer.load(path)
+
+
+def _drop_weight(source, target, number):
+    """Copies a .keras file without one of its arrays."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "model.weights.h5":
+                (target.parent / name).write_bytes(content)
+                with h5py.File(target.parent / name, "a") as weights:
+                    paths = []
+                    weights.visititems(lambda path, item, paths=paths: paths.append(path))
+                    arrays = [path for path in paths if isinstance(weights[path], h5py.Dataset)]
+                    del weights[arrays[number * len(arrays) // 3]]
+                content = (target.parent / name).read_bytes()
+            new.writestr(name, content)

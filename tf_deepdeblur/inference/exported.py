@@ -1,0 +1,149 @@
+"""Exported models as functions on images: SavedModel folders and .tflite files.
+
+What an export promises: a SavedModel's ``__call__`` takes uint8 [N, H, W, 3] of any size and returns the same; a
+``serving_default`` of a .tflite file takes ``image``, uint8 [1, H, W, 3] with sides that are multiples of 4 and at
+least 8, and returns ``restored``, or it has one fixed size. Both compute the whole image at once, in the precision that
+they were exported in.
+"""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tf_deepdeblur import devices
+from tf_deepdeblur.errors import InputError
+
+_MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
+_FILTERS = 64  # where the file does not tell
+_TFLITE_MULTIPLE = 4
+_TFLITE_SMALLEST = 8
+_SIGNATURE = "serving_default"
+
+
+def saved_model_folder(path):
+    """The folder that holds ``saved_model.pb``: ``path``, or its highest numbered version; None if there is none."""
+    versions = sorted((child for child in path.iterdir() if child.name.isdigit()), key=lambda child: -int(child.name))
+    return next((folder for folder in (path, *versions) if (folder / "saved_model.pb").is_file()), None)
+
+
+class SavedModel:
+    """A callable: blurry uint8 image [H, W, 3] in, restored image of the same size out.
+
+    Args:
+        folder: holds ``saved_model.pb``.
+
+    Raises:
+        InputError: naming the folder, if it is damaged or not an export of this package.
+    """
+
+    def __init__(self, folder):
+        self._path = folder
+        try:
+            self._model = tf.saved_model.load(str(folder))
+        except Exception as error:  # what a damaged export raises depends on where it is damaged
+            raise _unusable(folder, _first_line(error)) from error
+        if not callable(self._model):
+            raise _unusable(folder, "it has no __call__")
+        functions = getattr(self._model.__call__, "concrete_functions", [])
+        kernels = [variable.shape for function in functions for variable in function.variables]
+        self._filters = max((shape[-1] for shape in kernels if shape.rank == 4), default=_FILTERS)
+
+    def __call__(self, image, progress=None):
+        """Restores one image; ``progress`` is called once, at the end.
+
+        Raises:
+            InputError: naming the folder, if the image is too large for the free memory or the model does not take it.
+        """
+        _require_memory(self._path, image, self._filters)
+        try:
+            restored = self._model(tf.constant(image[None])).numpy()[0]
+        except tf.errors.ResourceExhaustedError as error:
+            raise InputError(
+                f"{self._path}: memory does not suffice; use the .keras file, which works in tiles"
+            ) from error
+        except (TypeError, ValueError, tf.errors.OpError) as error:
+            raise _unusable(self._path, _first_line(error)) from error
+        return _checked(self._path, restored, image, progress)
+
+
+class TFLite:
+    """A callable: blurry uint8 image [H, W, 3] in, restored image of the same size out.
+
+    Args:
+        path: a .tflite file.
+
+    Raises:
+        InputError: naming the file, if it is damaged or not an export of this package.
+    """
+
+    def __init__(self, path):
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._path = path
+        try:
+            self._interpreter = Interpreter(model_path=str(path), num_threads=_num_cores())
+            self._run = self._interpreter.get_signature_runner(_SIGNATURE)
+            inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
+        except (ValueError, RuntimeError) as error:
+            raise _unusable(path, _first_line(error)) from error
+        if set(inputs) != {"image"} or set(outputs) != {"restored"} or inputs["image"]["dtype"] != np.uint8:
+            raise _unusable(path, f"it takes {', '.join(inputs)} and gives {', '.join(outputs)}")
+        height, width = (int(side) for side in inputs["image"]["shape_signature"][1:3])
+        self._fixed_size = None if -1 in (height, width) else (height, width)
+        shapes = [tensor["shape"] for tensor in self._interpreter.get_tensor_details()]
+        self._filters = int(max((shape[-1] for shape in shapes if len(shape) == 4), default=_FILTERS))
+
+    def __call__(self, image, progress=None):
+        """Restores one image; ``progress`` is called once, at the end.
+
+        Raises:
+            InputError: naming the file, if it has another fixed size or the image is too large for the free memory.
+        """
+        height, width = image.shape[:2]
+        if self._fixed_size not in (None, (height, width)):
+            fixed = f"{self._fixed_size[1]}x{self._fixed_size[0]}"
+            raise InputError(f"{self._path}: takes {fixed} images only, not {width}x{height}; export it without a size")
+        _require_memory(self._path, image, self._filters)
+        padded = image if self._fixed_size else _padded(image)
+        try:
+            restored = self._run(image=padded[None])["restored"][0, :height, :width]
+        except (ValueError, RuntimeError) as error:
+            raise _unusable(self._path, _first_line(error)) from error
+        return _checked(self._path, restored, image, progress)
+
+
+def _padded(image):
+    missing = [max(-side % _TFLITE_MULTIPLE, _TFLITE_SMALLEST - side) for side in image.shape[:2]]
+    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
+
+
+def _require_memory(path, image, filters):
+    """The operating system kills a program that takes too much; an error before is kinder."""
+    height, width = image.shape[:2]
+    needed, free = height * width * filters * 4 * _MAPS, devices.free_memory()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{path}: needs some {needed / 2**30:.1f} GiB for {width}x{height} pixels, {free / 2**30:.1f} GiB are free;"
+            " use the .keras file it was exported from, which works in tiles"
+        )
+
+
+def _checked(path, restored, image, progress):
+    if restored.shape != image.shape or restored.dtype != np.uint8:
+        raise _unusable(path, f"it returns {restored.dtype} {list(restored.shape)} for uint8 {list(image.shape)}")
+    if progress:
+        progress(1.0)
+    return restored
+
+
+def _unusable(path, reason):
+    return InputError(f"{path}: not an exported deblurring model ({reason}); export it again with tools/export.py")
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _num_cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,258 @@
+"""Photograph files with all that a viewer needs: pixels upright, alpha, EXIF block and colour profile.
+
+A photograph that is read and written again keeps its format, grey stays grey, 16 bits stay 16 bits, transparency is
+carried over. The EXIF orientation is applied to the pixels and set to 1; the embedded preview is dropped, it would show
+the old picture. Palettes become RGB.
+"""
+
+import contextlib
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+from PIL import Image
+
+from tf_deepdeblur import lossless
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import written_whole
+
+PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif"})
+MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # beyond it Pillow suspects an attack and refuses
+MAX_SIDE = 100_000
+JPEG_QUALITY = 95
+
+_HEIF_SUFFIXES = (".heic", ".heif")
+_FORMATS = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP", "TIFF": "TIFF", "BMP": "BMP", "HEIF": "HEIF"}
+_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA", "RGBa": "RGBA"}
+_MODES |= {"P": "RGB", "PA": "RGBA", "YCbCr": "RGB"}
+_WITH_ALPHA = {"L": "LA", "RGB": "RGBA", "LA": "LA", "RGBA": "RGBA"}
+_ORIENTATION, _EXIF, _PIXELS_X, _PIXELS_Y = 0x0112, 0x8769, 0xA002, 0xA003
+# Tags that say how a TIFF file stores its pixels; the new file does it its own way.
+_STORAGE_TAGS = (254, 255, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 330)
+_STORAGE_TAGS += (338, 339, 347, 512, 513, 514, 519, 520, 521, 529, 530, 531, 532, 34675)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """What a photograph file holds.
+
+    Attributes:
+        image: uint8 or uint16 RGB [H, W, 3], upright; of grey photographs the three channels are equal.
+        alpha: None, or opacity [H, W] of the same type.
+        is_grey: whether it is written with one colour channel, the mean of the three.
+        format: Pillow's name of the file format.
+        exif: EXIF block, or b"".
+        icc_profile: colour profile, or b"".
+        is_lossless: whether a WebP file is written without loss.
+    """
+
+    image: np.ndarray
+    alpha: np.ndarray | None = None
+    is_grey: bool = False
+    format: str = "PNG"
+    exif: bytes = b""
+    icc_profile: bytes = b""
+    is_lossless: bool = False
+
+    def with_image(self, image):
+        """The same photograph with other pixels."""
+        return dataclasses.replace(self, image=image)
+
+    def without_metadata(self):
+        """The same photograph without EXIF block and colour profile."""
+        return dataclasses.replace(self, exif=b"", icc_profile=b"")
+
+
+def photo_size(path):
+    """(height, width) of a photograph file, from its header only and before it is turned upright.
+
+    Raises:
+        InputError: naming the file, if it cannot be opened as an image or is too large.
+    """
+    with _opened(path) as image:
+        return image.height, image.width
+
+
+def read_photo(path):
+    """Reads a photograph file.
+
+    Returns:
+        Photo.
+
+    Raises:
+        InputError: naming the file and the reason, if it is damaged, too large, animated or in colours that are not
+            supported.
+    """
+    with _opened(path) as image:
+        _require_one_picture(image)
+        exif, orientation = _upright_exif(path, image)
+        pixels = _upright(*_pixels(path, image, orientation))
+        channels = pixels.shape[2]
+        return Photo(
+            image=pixels[:, :, :3] if channels >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2),
+            alpha=pixels[:, :, -1] if channels in (2, 4) else None,
+            is_grey=channels <= 2,
+            format=_FORMATS[image.format],
+            exif=exif,
+            icc_profile=image.info.get("icc_profile") or b"",
+            is_lossless=image.format == "WEBP" and _has_lossless_chunk(path),
+        )
+
+
+def write_photo(path, photo, quality=JPEG_QUALITY):
+    """Writes a photograph; the file appears whole or not at all.
+
+    Args:
+        path: the file; its suffix is not looked at, ``photo.format`` counts.
+        photo: Photo.
+        quality: of JPEG, HEIF and lossy WebP, 1 to 100.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    pixels = _stored_pixels(photo)
+    with written_whole(path) as part:
+        if photo.format == "TIFF":
+            lossless.write_tiff(part, pixels, photo.exif, photo.icc_profile)
+        elif photo.image.dtype == np.uint16:
+            lossless.write_png(part, pixels, photo.exif, photo.icc_profile)
+        else:
+            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+            image.save(part, photo.format, **_save_options(photo, quality))
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """Yields an opened PIL image of an acceptable format and size; whatever goes wrong with it is an InputError."""
+    path = Path(path)
+    try:
+        if path.suffix.lower() in _HEIF_SUFFIXES:
+            _learn_heif()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that are still accepted
+            with Image.open(path) as image:
+                _require_acceptable(image)
+                yield image
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        raise InputError(f"{path}: {_reason(path, error)}") from error
+
+
+def _reason(path, error):
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more pixels than the limit of {MAX_PIXELS}; cut it into parts"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"cannot be read ({error.strerror})"
+    if path.stat().st_size == 0:
+        return "is empty"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "is not a picture, or is damaged"
+    return f"cannot be read as a picture ({(str(error).splitlines() or [type(error).__name__])[0]})"
+
+
+def _learn_heif():
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise InputError("HEIC needs the package pillow-heif: pip install pillow-heif") from error
+    register_heif_opener()
+
+
+def _require_acceptable(image):
+    if image.format not in _FORMATS:
+        raise InputError(f"is in the format {image.format}; save it as PNG, JPEG, WebP, TIFF or BMP")
+    if max(image.size) > MAX_SIDE:
+        raise InputError(
+            f"{image.width}x{image.height} is beyond the limit of {MAX_SIDE} pixels a side; cut it into parts"
+        )
+
+
+def _require_one_picture(image):
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise InputError(f"holds {image.n_frames} pictures (animation or pages); save each one as a file")
+
+
+def _pixels(path, image, orientation):
+    """(pixels, their orientation): uint8 or uint16 [H, W, C] with 1 to 4 channels."""
+    if lossless.has_16_bits(image):
+        return lossless.read_16_bits(path, image), orientation
+    if image.mode not in _MODES:
+        raise InputError(f"has colours of the kind {image.mode}, which is not supported; save it as RGB")
+    mode = _MODES[image.mode]
+    if "transparency" in image.info:
+        mode = _WITH_ALPHA[mode]
+    image.load()
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    turned = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself
+    return pixels if pixels.ndim == 3 else pixels[:, :, None], turned
+
+
+def _upright_exif(path, image):
+    """(EXIF block for the upright picture, orientation of the stored pixels)."""
+    try:
+        exif = Image.Exif()
+        exif.load(image.getexif().tobytes())  # a copy: Pillow needs the original when it loads the pixels
+        orientation = exif.get(_ORIENTATION, 1)
+        for tag in _STORAGE_TAGS if image.format == "TIFF" else ():
+            exif.pop(tag, None)
+        if not exif:
+            return b"", orientation
+        if _ORIENTATION in exif:
+            exif[_ORIENTATION] = 1
+        camera = exif.get_ifd(_EXIF)
+        if orientation in (5, 6, 7, 8) and _PIXELS_X in camera and _PIXELS_Y in camera:
+            camera[_PIXELS_X], camera[_PIXELS_Y] = camera[_PIXELS_Y], camera[_PIXELS_X]
+        return exif.tobytes(), orientation
+    except Exception as error:  # the block comes from anywhere; a picture without it is better than none
+        logging.warning("%s: the EXIF data are damaged and left out (%s)", path, error)
+        return b"", 1
+
+
+def _upright(pixels, orientation):
+    """Undoes the eight orientations of the EXIF standard."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _stored_pixels(photo):
+    """[H, W, C] with as many channels as the file shall have."""
+    pixels = photo.image
+    if photo.is_grey:
+        total = pixels.sum(axis=2, dtype=np.uint32)
+        pixels = ((total + 1) // 3).astype(pixels.dtype)[:, :, None]
+    return pixels if photo.alpha is None else np.dstack([pixels, photo.alpha])
+
+
+def _save_options(photo, quality):
+    options = {"exif": photo.exif} if photo.exif else {}
+    options |= {"icc_profile": photo.icc_profile} if photo.icc_profile else {}
+    if photo.format == "JPEG":
+        options |= {"quality": quality, "subsampling": 0}  # the restored edges in all colours
+    elif photo.format == "WEBP":
+        options |= {"quality": quality, "lossless": photo.is_lossless, "exact": True}
+    elif photo.format == "HEIF":
+        options |= {"quality": quality}
+    return options
+
+
+def _has_lossless_chunk(path):
+    """Whether a WebP file holds a VP8L chunk; its chunks are walked through, as a profile may come first."""
+    with Path(path).open("rb") as file:
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            if header[:4] in (b"VP8L", b"VP8 "):
+                return header[:4] == b"VP8L"
+            size = int.from_bytes(header[4:], "little")
+            file.seek(size + size % 2, 1)
+    return False

@@ -1,0 +1,243 @@
+"""Video files, frame by frame: few frames are in memory at a time, however long the video is.
+
+A video that is read and written again keeps its clock (also a variable frame rate), its sound, which is copied and not
+encoded anew, its colour description and its bits per channel. The rotation that phones write beside the picture is
+applied to the pixels. Subtitles and data tracks are left out.
+"""
+
+import contextlib
+from fractions import Fraction
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from tf_deepdeblur.errors import InputError
+
+_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
+_CONTAINERS |= {".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts"}
+VIDEO_SUFFIXES = frozenset(_CONTAINERS)
+
+# Playlists and scripts, which FFmpeg would follow to other files or the network, are no videos.
+_OPEN = {"protocol_whitelist": "file", "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"}
+_H264 = ("libx264", {"crf": "16", "preset": "medium"})
+_HEVC = ("libx265", {"crf": "18", "preset": "medium", "x265-params": "log-level=error"})
+_VP9 = ("libvpx-vp9", {"crf": "22", "b:v": "0", "row-mt": "1", "deadline": "good", "cpu-used": "4"})
+_SUBSAMPLINGS = ("420", "422", "444")
+
+
+class Frame(NamedTuple):
+    """One frame: upright RGB [H, W, 3], uint8, or uint16 where the video has more bits; and when it is shown.
+
+    ``pts`` counts units of the reader's ``time_base``.
+    """
+
+    image: np.ndarray
+    pts: int
+
+
+class VideoReader:
+    """The frames of a video's picture track, decoded as they are asked for; close it, or use it in a ``with`` block.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        path: the file.
+        num_frames: how many there are, as the file says; an estimate, None if nobody can tell.
+        frame_rate: mean number of frames per second, a Fraction.
+        time_base: seconds per unit of ``Frame.pts``, a Fraction.
+
+    Raises:
+        InputError: naming the file, if it is no video.
+    """
+
+    def __init__(self, path):
+        self.path = path
+        self._container = _open(path)
+        self.stream = self._container.streams.best("video")
+        if self.stream is None:
+            self.close()
+            raise InputError(f"{path}: has no moving pictures; give a video")
+        self.stream.thread_type = "AUTO"
+        self.time_base = self.stream.time_base
+        self.frame_rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        self.num_frames = self.stream.frames or _frames_by_duration(self._container, self.stream, self.frame_rate)
+
+    def __iter__(self):
+        """Yields every Frame in the order they are shown; InputError if the file is damaged on the way."""
+        count, due = 0, 0
+        step = max(1, round(1 / (self.frame_rate * self.time_base)))
+        has_clock = self._container.format.name != "avi"  # AVI says when a frame is stored, not when it is shown
+        try:
+            for frame in self._container.decode(self.stream):
+                pts = frame.pts if has_clock and frame.pts is not None else due
+                yield Frame(_upright(frame), pts)
+                count, due = count + 1, pts + step
+        except (av.error.FFmpegError, MemoryError) as error:
+            raise InputError(f"{self.path}: damaged after {count} frames ({_reason(error)})") from error
+        if not count:
+            raise InputError(f"{self.path}: not one frame can be decoded; the file is damaged")
+
+    def close(self):
+        """Closes the file."""
+        self._container.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+
+class VideoWriter:
+    """Writes a video like another one with other pixels; close it, or use it in a ``with`` block.
+
+    The kind of container follows the suffix of ``path``, the codec that of ``source`` as far as it can be written. The
+    sound is copied while frames are written, as far as they have come.
+
+    Args:
+        path: the file.
+        source: VideoReader of the video whose clock, sound and colours are taken over.
+        keep_metadata: whether the date, the place and the like are taken over too.
+
+    Raises:
+        InputError: naming the file, if such a video cannot be written.
+    """
+
+    def __init__(self, path, source, keep_metadata=True):
+        self._source = source
+        self._files = contextlib.ExitStack()
+        self._path = path
+        self._stream = None
+        with self._named_errors():
+            kind = _CONTAINERS[path.suffix.lower()]
+            self._container = self._files.enter_context(av.open(f"file:{path}", "w", format=kind))
+            self._sound = _Sound(self._files.enter_context(_open(source.path)), self._container, keep_metadata)
+            if keep_metadata:
+                self._container.metadata.update(self._sound.metadata)
+
+    def write(self, image, pts):
+        """Appends a frame.
+
+        Args:
+            image: RGB [H, W, 3], uint8 or uint16; all frames are of one kind and size.
+            pts: when it is shown, in units of the source's ``time_base``.
+        """
+        with self._named_errors():
+            if self._stream is None:
+                self._stream = self._add_stream(image)
+            source, target = self._source.stream.codec_context, self._stream.codec_context
+            frame = av.VideoFrame.from_ndarray(image, "rgb24" if image.dtype == np.uint8 else "rgb48le")
+            frame = frame.reformat(
+                format=target.pix_fmt, dst_colorspace=int(source.colorspace), dst_color_range=int(source.color_range)
+            )
+            frame.pts, frame.time_base = pts, self._source.time_base
+            self._container.mux(self._stream.encode(frame))
+            self._sound.copy_until(pts * self._source.time_base)
+
+    def close(self):
+        """Completes the file."""
+        with self._files, self._named_errors():
+            if self._stream is not None:
+                self._container.mux(self._stream.encode())
+                self._sound.copy_until(None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(av.error.FFmpegError):  # the error that stopped the writing is the one to tell
+                self._files.close()
+
+    def _add_stream(self, image):
+        source = self._source.stream.codec_context
+        codec, options = _encoder(self._path.suffix.lower(), source.name)
+        stream = self._container.add_stream(codec, rate=self._source.frame_rate, options=options)
+        stream.height, stream.width = image.shape[:2]
+        stream.pix_fmt = _pixel_format(source.pix_fmt, image)
+        target = stream.codec_context
+        target.time_base = stream.time_base = self._source.time_base
+        target.color_range, target.colorspace = source.color_range, source.colorspace
+        target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
+        return stream
+
+    @contextlib.contextmanager
+    def _named_errors(self):
+        try:
+            yield
+        except (av.error.FFmpegError, ValueError) as error:
+            raise InputError(
+                f"{self._source.path}: cannot be written as {self._path.suffix} ({_reason(error)})"
+            ) from error
+
+
+class _Sound:
+    """Copies all sound tracks of ``source`` to ``target``, a little at a time."""
+
+    def __init__(self, source, target, keep_metadata):
+        tracks = source.streams.audio
+        self.metadata = source.metadata
+        self._target = target
+        self._copies = {track.index: target.add_stream_from_template(track) for track in tracks}
+        for track in tracks if keep_metadata else ():
+            self._copies[track.index].metadata.update(track.metadata)
+        self._packets = source.demux(*tracks) if tracks else iter(())
+        self._next = next(self._packets, None)
+
+    def copy_until(self, seconds):
+        """Copies what is heard before ``seconds``, or all that is left if that is None."""
+        while self._next is not None:
+            packet = self._next
+            if seconds is not None and packet.dts is not None and packet.dts * packet.time_base > seconds:
+                return
+            if packet.dts is not None:  # the last one of a track is empty
+                packet.stream = self._copies[packet.stream.index]
+                self._target.mux(packet)
+            self._next = next(self._packets, None)
+
+
+def _open(path):
+    try:
+        return av.open(f"file:{path}", container_options=_OPEN, metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as a video ({_reason(error)})") from error
+
+
+def _upright(frame):
+    image = frame.to_ndarray(format="rgb24" if _bits(frame.format) == 8 else "rgb48le")
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def _frames_by_duration(container, stream, rate):
+    seconds = None
+    if stream.duration is not None:
+        seconds = stream.duration * stream.time_base
+    elif container.duration is not None:
+        seconds = Fraction(container.duration, av.time_base)
+    return None if seconds is None else max(1, round(seconds * rate))
+
+
+def _encoder(suffix, codec):
+    if suffix == ".webm":
+        return _VP9
+    name, options = _HEVC if codec == "hevc" and suffix != ".avi" else _H264
+    return name, options | ({"bf": "0"} if suffix == ".avi" else {})  # AVI has no place for reordered frames
+
+
+def _pixel_format(source, image):
+    """The encoder's format that is nearest to the source's: its subsampling, 8 or 10 bits."""
+    sampling = next((kind for kind in _SUBSAMPLINGS if kind in source), "420")
+    has_odd_side = bool(image.shape[0] % 2 or image.shape[1] % 2)
+    return f"yuv{'444' if has_odd_side else sampling}p{'' if image.dtype == np.uint8 else '10le'}"
+
+
+def _bits(pixel_format):
+    return max(component.bits for component in pixel_format.components)
+
+
+def _reason(error):
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
