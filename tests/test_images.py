@@ -28,6 +28,13 @@ def test_values_are_clipped_then_rounded_half_up(value, level):
     assert int(to_uint8(tf.constant(value))) == level
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_graphs_and_eager_code_give_the_very_same_floats(dtype):
+    levels = np.arange(np.iinfo(dtype).max + 1, dtype=dtype)
+    graph = tf.function(to_float, input_signature=[tf.TensorSpec([None], dtype)])
+    np.testing.assert_array_equal(graph(levels), to_float(levels))
+
+
 def test_range_is_zero_centred():
     assert to_float(np.array([0, 255], np.uint8)).numpy().tolist() == [-0.5, 0.5]
 

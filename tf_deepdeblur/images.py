@@ -22,7 +22,7 @@ def to_float(images):
     """uint8 or uint16 images of any shape -> float32 in [-0.5, 0.5]."""
     images = tf.convert_to_tensor(images)
     white = 65535.0 if images.dtype == tf.uint16 else 255.0
-    return tf.cast(images, tf.float32) / white - 0.5
+    return tf.cast(images, tf.float32) * (1.0 / white) - 0.5  # in graphs, TensorFlow makes this product of a division
 
 
 def to_uint8(images):
