@@ -18,7 +18,7 @@ _FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
 def import_tensorflow_quietly():
     """Imports TensorFlow and Keras; what their C++ libraries print while loading is dropped, errors are not."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _dropped_stderr():
+    with dropped_stderr():
         import keras
         import tensorflow as tf
     return tf, keras
@@ -111,7 +111,7 @@ def _cpu_has_bfloat16():
 
 
 @contextlib.contextmanager
-def _dropped_stderr():
+def dropped_stderr():
     """Drops what is written to file descriptor 2, unless an exception leaves the block."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink:

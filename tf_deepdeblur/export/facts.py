@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from tf_deepdeblur import __version__
+import tf_deepdeblur
 
 
 def describe(generator, training=None):
@@ -22,7 +22,7 @@ def describe(generator, training=None):
     names = ("num_scales", "num_res_blocks", "filters", "kernel_size", "global_residual")
     return {
         "package": "tf_deepdeblur",
-        "version": __version__,
+        "version": tf_deepdeblur.__version__,
         "network": {**{name: config[name] for name in names}, "parameters": generator.count_params()},
         "weights_sha256": weights_sha256(generator),
         "training": training,

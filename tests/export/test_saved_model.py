@@ -1,0 +1,156 @@
+"""A SavedModel gives the very bytes of a Deblurrer, alone with TensorFlow, and appears whole or not at all."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.export.conftest import random_generator, random_image
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.export import saved_model
+from tf_deepdeblur.export.facts import describe, weights_sha256
+from tf_deepdeblur.inference.deblurrer import Deblurrer
+
+SIZES = [(1, 1), (2, 1), (7, 8), (9, 200), (37, 51), (64, 96)]
+LOAD_ALONE = """
+import sys
+from importlib.machinery import PathFinder
+import numpy as np
+
+ABSENT = {"keras", "tf_keras", "tf_deepdeblur"}
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] in ABSENT else find(name, *rest)
+import tensorflow as tf
+
+restore = tf.saved_model.load(sys.argv[1])
+np.save(sys.argv[3], restore(np.load(sys.argv[2])).numpy())
+assert not ABSENT & set(sys.modules)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    saved_model.export_saved_model(generator, folder, describe(generator))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return tf.saved_model.load(folder)
+
+
+def encoded(image, file_format):
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, file_format)
+    return file.getvalue()
+
+
+def decoded(content):
+    return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_very_bytes_of_a_deblurrer(generator, loaded, size):
+    image = random_image(*size)
+    np.testing.assert_array_equal(loaded(image[None])[0], Deblurrer(generator)(image))
+
+
+@pytest.mark.parametrize("num_scales", [1, 3])
+def test_any_number_of_scales(num_scales):
+    generator, image = random_generator(num_scales), random_image(37, 51)
+    np.testing.assert_array_equal(saved_model.DeblurModule(generator)(image[None])[0], Deblurrer(generator)(image))
+
+
+def test_a_batch_is_restored_image_by_image(loaded):
+    images = np.stack([random_image(19, 23, seed) for seed in range(3)])
+    np.testing.assert_array_equal(loaded(images), np.concatenate([loaded(image[None]) for image in images]))
+
+
+def test_the_default_signature_has_named_tensors(loaded):
+    image = random_image(10, 11)[None]
+    signature = loaded.signatures["serving_default"]
+    assert signature.structured_input_signature[1].keys() == {"image"}
+    restored = signature(image=tf.constant(image))
+    assert restored.keys() == {"restored"}
+    np.testing.assert_array_equal(restored["restored"], loaded(image))
+
+
+def test_files_of_different_sizes_in_files_out(loaded):
+    images = [random_image(21, 30), random_image(8, 5)]
+    contents = [encoded(images[0], "JPEG"), encoded(images[1], "PNG")]
+    restored = loaded.signatures["serving_bytes"](image_bytes=tf.constant(contents))["restored_bytes"]
+    assert restored.shape == [2]
+    for content, result in zip(contents, restored.numpy(), strict=True):
+        assert result.startswith(b"\x89PNG")
+        np.testing.assert_array_equal(decoded(result), loaded(decoded(content)[None])[0])
+
+
+def test_one_file_without_a_batch(loaded):
+    content = tf.constant(encoded(random_image(5, 6), "PNG"))
+    assert loaded.signatures["serving_bytes"](image_bytes=content)["restored_bytes"].shape == []
+
+
+def test_bytes_that_are_no_image_are_an_error(loaded):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        loaded.signatures["serving_bytes"](image_bytes=tf.constant([b"hello"]))
+
+
+def test_loads_without_keras_and_without_this_package(generator, folder, tmp_path):
+    image = random_image(37, 51)
+    np.save(tmp_path / "image.npy", image[None])
+    command = [sys.executable, "-c", LOAD_ALONE, folder, tmp_path / "image.npy", tmp_path / "restored.npy"]
+    finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "restored.npy")[0], Deblurrer(generator)(image))
+
+
+def test_the_folder_says_what_it_is(generator, folder):
+    facts = json.loads((folder / "model.json").read_text())
+    assert facts["network"]["num_scales"] == generator.num_scales
+    assert facts["network"]["parameters"] == generator.count_params()
+    assert facts["weights_sha256"] == weights_sha256(generator)
+    assert {"version", "training", "interface"} <= facts.keys()
+
+
+def test_other_weights_have_another_digest(generator):
+    same, other = random_generator(global_residual=True), random_generator(scale=0.05, global_residual=True)
+    assert weights_sha256(same) == weights_sha256(generator) != weights_sha256(other)
+
+
+def test_an_older_export_is_replaced_and_nothing_else_is_left(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.saved_model, "save", lambda module, part, signatures: (part / "saved_model.pb").touch())
+    for facts in ({"take": 1}, {"take": 2}):
+        saved_model.export_saved_model(generator, tmp_path / "saved_model", facts)
+    assert json.loads((tmp_path / "saved_model" / "model.json").read_text())["take"] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
+
+
+def test_a_failed_export_leaves_the_older_one(generator, folder, monkeypatch):
+    before = sorted(path.name for path in folder.parent.rglob("*"))
+
+    def fail(module, part, signatures):
+        (part / "saved_model.pb").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", fail)
+    with pytest.raises(InputError, match=r"saved_model: cannot be written \(No space left on device\); make room"):
+        saved_model.export_saved_model(generator, folder, {})
+    assert sorted(path.name for path in folder.parent.rglob("*")) == before
+
+
+def test_a_folder_that_is_no_export_is_not_replaced(generator, tmp_path):
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=r"photos: is there and is no SavedModel; remove it or choose another"):
+        saved_model.export_saved_model(generator, tmp_path / "photos", {})
+
+
+def test_a_place_that_cannot_be_written_is_named(generator, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file/saved_model: cannot be written \(Not a directory\)"):
+        saved_model.export_saved_model(generator, tmp_path / "file" / "saved_model", {})
