@@ -1,0 +1,138 @@
+"""Real blurry images: some to calibrate int8 with, others to verify exported files on.
+
+They come from a folder, or from camera shake on the photographs that scikit-image carries.
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tf_deepdeblur.data.blur import Shake, blur_pair, shake_photo
+from tf_deepdeblur.data.demo import HELD_OUT_PHOTOS, PHOTOGRAPHS, TRAIN_PHOTOS
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.images import IMAGE_SUFFIXES, read_image
+
+_VERIFIED_SIZES = ((37, 51), (151, 243), (179, 261), (201, 299))  # odd, and not multiples of anything
+_CALIBRATION_COUNT = 32
+_CALIBRATION_SIDE = 128
+_SHAKEN_SIDE = 300  # larger pictures are mirrored
+_SHAKE_ROOM = 52  # pixels that the moving camera loses at both borders together
+_SHAKE_FRAMES = 7
+_SHAKE_PIXELS = (3.0, 9.0)
+
+
+class Picture(NamedTuple):
+    """A blurry uint8 image [H, W, 3] and its sharp partner, None if it has none."""
+
+    name: str
+    blurry: np.ndarray
+    sharp: np.ndarray | None
+
+
+def for_verification(folder=None, size=None):
+    """Pictures to compare an exported file with its network on.
+
+    Args:
+        folder: a folder with blurry images at any depth, or None for the embedded photographs. Images in folders whose
+            names contain "sharp" are left out; where ``blur`` or ``blur_gamma`` in a folder's name becomes ``sharp``
+            and leads to a file of the same name, that is the sharp partner.
+        size: (height, width) of all pictures, or None for a few odd sizes.
+
+    Returns:
+        A list of Picture.
+
+    Raises:
+        InputError: naming the folder or the file, if there is no image or one cannot be read.
+    """
+    sizes = [size] * 2 if size else _VERIFIED_SIZES
+    return _shaken(HELD_OUT_PHOTOS, sizes) if folder is None else _parts(_split(folder)[0], sizes)
+
+
+def for_calibration(folder=None):
+    """Blurry crops to calibrate int8 with; other images than ``for_verification`` takes, if there are more than four.
+
+    Args:
+        folder: as for ``for_verification``.
+
+    Returns:
+        A list of uint8 arrays [1, 128, 128, 3].
+
+    Raises:
+        InputError: as ``for_verification`` does.
+    """
+    sizes = [(_CALIBRATION_SIDE, _CALIBRATION_SIDE)] * _CALIBRATION_COUNT
+    made = _shaken(TRAIN_PHOTOS, sizes) if folder is None else _parts(_split(folder)[1], sizes)
+    return [picture.blurry[None] for picture in made]
+
+
+def photograph(size):
+    """A photograph as uint8 [height, width, 3], to measure speed with; mirrored as often as it takes."""
+    return _part(read_image(Path(PHOTOGRAPHS) / HELD_OUT_PHOTOS[0]), size, np.random.default_rng(0))
+
+
+def _shaken(names, sizes):
+    """One picture of each size, cut from the photographs in turn and blurred by camera shake."""
+    made = []
+    for number, size in enumerate(sizes):
+        rng = np.random.default_rng([len(sizes), number])
+        name = names[number % len(names)]
+        shaken = [min(side, _SHAKEN_SIDE) + _SHAKE_ROOM for side in size]
+        photo = _part(read_image(Path(PHOTOGRAPHS) / name), shaken, rng)
+        frames = shake_photo(photo, _SHAKE_FRAMES, Shake(pixels=rng.uniform(*_SHAKE_PIXELS)), rng)
+        made.append(_pair(name, *blur_pair(frames), size, rng))
+    return made
+
+
+def _split(folder):
+    """(images to verify on, images to calibrate with), evenly spread; the same ones if there are few."""
+    paths = _blurry_images(Path(folder).expanduser())
+    verified = paths[:: -(-len(paths) // len(_VERIFIED_SIZES))]
+    return verified, [path for path in paths if path not in verified] or paths
+
+
+def _blurry_images(folder):
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; --calibration_dir must name a folder with blurry images")
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    paths = [path for path in paths if not any("sharp" in part for part in path.relative_to(folder).parts[:-1])]
+    if not paths:
+        raise InputError(f"{folder}: no blurry images in it; --calibration_dir must name a folder with some")
+    return paths
+
+
+def _parts(paths, sizes):
+    """One random part of each size, from the images in turn."""
+    rng = np.random.default_rng(0)
+    chosen = [paths[number * len(paths) // len(sizes)] for number in range(len(sizes))]
+    return [_picture(path, size, rng) for path, size in zip(chosen, sizes, strict=True)]
+
+
+def _picture(path, size, rng):
+    partner = _sharp_partner(path)
+    if partner is None:
+        return Picture(path.name, _part(read_image(path), size, rng), None)
+    blurry, sharp = read_image(path), read_image(partner)
+    if blurry.shape != sharp.shape:
+        raise InputError(f"{path} and {partner}: partners must have equal sizes; remove one of them")
+    return _pair(path.name, blurry, sharp, size, rng)
+
+
+def _pair(name, blurry, sharp, size, rng):
+    pair = _part(np.concatenate([blurry, sharp], axis=-1), size, rng)
+    return Picture(name, pair[..., :3], pair[..., 3:])
+
+
+def _sharp_partner(path):
+    folders = [re.sub("blur_gamma|blur", "sharp", part) for part in path.parent.parts]
+    partner = Path(*folders, path.name)
+    return partner if partner != path and partner.is_file() else None
+
+
+def _part(image, size, rng):
+    """A random part of an image, which is mirrored at its bottom and right border where it is too small."""
+    missing = [max(0, wanted - side) for wanted, side in zip(size, image.shape[:2], strict=True)]
+    image = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+    top, left = (rng.integers(0, side - wanted + 1) for wanted, side in zip(size, image.shape[:2], strict=True))
+    return image[top : top + size[0], left : left + size[1]]

@@ -1,0 +1,99 @@
+"""Exports a trained network to SavedModel and TFLite, and verifies every file on real images.
+
+    python tools/export.py --model runs/gopro --output_dir exported
+    python tools/export.py --model generator.keras --output_dir exported --tflite --quantize all
+
+Writes OUT/saved_model/, OUT/generator_<quantize>.tflite (with a .json each) and OUT/report.json, and prints the report
+as a table. Exit code 1: a file differs from the network by more than its tolerance, or an input is unusable.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from tf_deepdeblur import flags as tool_flags
+
+_QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
+
+_MODEL = flags.DEFINE_string("model", None, "A run folder or a .keras file.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel. Without this and --tflite: both.")
+_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files.")
+_QUANTIZE = flags.DEFINE_list("quantize", ["none"], "Of TFLite: none, float16, dynamic, int8, several, or all.")
+_CALIBRATION_DIR = flags.DEFINE_string(
+    "calibration_dir", None, "Blurry images to calibrate int8 and to verify with; default: embedded photographs."
+)
+_FIXED_SIZE = flags.DEFINE_string("fixed_size", None, "HxW: the only image size of the TFLite files; default: any.")
+_SERVING_VERSION = flags.DEFINE_integer(
+    "serving_version", None, "Write saved_model/<version>/, as TensorFlow Serving wants it.", lower_bound=1
+)
+_TIMING_SIZE = flags.DEFINE_string("timing_size", None, "HxW of the image to measure speed with; default: 256x256.")
+
+
+def main(argv):
+    tool_flags.reject_arguments(argv)
+    from tf_deepdeblur.export import bundle
+    from tf_deepdeblur.models.generator import load_generator
+
+    wanted = bundle.Wanted(*_wanted())
+    path = Path(_MODEL.value).expanduser()
+    path = path / "generator.keras" if path.is_dir() else path
+    report = bundle.export(
+        load_generator(path),
+        _OUTPUT_DIR.value,
+        wanted,
+        calibration_dir=_CALIBRATION_DIR.value,
+        training=read_training(path),
+    )
+    print(bundle.table(report))
+    failures = bundle.failures(report)
+    sys.stderr.writelines(f"{Path(argv[0]).name}: {failure}\n" for failure in failures)
+    return 1 if failures else 0
+
+
+def read_training(path):
+    """The flags and the held-out scores of the run that a .keras file lies in, or None if it lies in no run."""
+    from tf_deepdeblur.config import read_flagfile
+
+    config, metrics = path.with_name("config.cfg"), path.with_name("metrics.jsonl")
+    if not config.is_file():
+        return None
+    training = {"flags": read_flagfile(config.read_text())}
+    lines = metrics.read_text().splitlines(keepends=True) if metrics.is_file() else []
+    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing the last one
+    scores = [row for row in rows if row["kind"] == "eval"]
+    if scores:
+        is_best = path.name == "generator_best.keras"
+        training["held_out"] = max(scores, key=lambda row: row["psnr"]) if is_best else scores[-1]
+    return {**training, "flags": {k: v for k, v in training["flags"].items() if k not in ("run_dir", "data_dir")}}
+
+
+def _wanted():
+    """The arguments of ``bundle.Wanted`` from the flags."""
+    both = not (_SAVED_MODEL.value or _TFLITE.value)
+    saved_model, tflite = _SAVED_MODEL.value or both, _TFLITE.value or both
+    unknown = sorted(set(_QUANTIZE.value) - {*_QUANTIZATIONS, "all"})
+    if unknown or not _QUANTIZE.value:
+        raise tool_flags.UsageError(f"--quantize takes {', '.join(_QUANTIZATIONS)} or all, got {','.join(unknown)!r}")
+    if not tflite and (_QUANTIZE.present or _FIXED_SIZE.present):
+        raise tool_flags.UsageError("--quantize and --fixed_size are for TFLite files; add --tflite")
+    if not saved_model and _SERVING_VERSION.present:
+        raise tool_flags.UsageError("--serving_version is for the SavedModel; add --saved_model")
+    chosen = [name for name in _QUANTIZATIONS if {name, "all"} & set(_QUANTIZE.value)] if tflite else []
+    return saved_model, _SERVING_VERSION.value, tuple(chosen), _size(_FIXED_SIZE), _size(_TIMING_SIZE)
+
+
+def _size(flag):
+    if flag.value is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", flag.value)
+    if not match:
+        raise tool_flags.UsageError(f"--{flag.name} must be height x width in pixels like 720x1280, got {flag.value!r}")
+    return int(match[1]), int(match[2])
+
+
+if __name__ == "__main__":
+    tool_flags.run(main)
