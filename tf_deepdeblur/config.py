@@ -51,12 +51,17 @@ class ModelConfig(_Checked):
 class DataConfig(_Checked):
     """Training and held-out images (sections 2 and 3.2)."""
 
-    dataset: str = _flag("gopro", "Layout of --data_dir.", choices=("gopro", "reds", "pairs", "demo"))
-    data_dir: str = _flag("", "Folder of the data set; the demo makes its own in the run folder.")
+    dataset: str = _flag("gopro", "Layout of --data_dir.", choices=("gopro", "reds", "pairs", "store", "demo"))
+    data_dir: str = _flag(
+        "", "Folder of the data set, or file of a packed store; the demo makes its own in the run folder."
+    )
     blur_key: str = _flag(
         "blur_gamma", "GOPRO_Large's blur: blur_gamma is the paper's.", choices=("blur_gamma", "blur")
     )
     patch_size: int = _flag(256, "Side of the random crops in pixels.", minimum=8)
+    crops_per_image: int = _flag(
+        1, "Crops per image and pass: more than 1 decodes fewer files; a packed store needs it not.", minimum=1
+    )
     eval_images: int = _flag(20, "Held-out frames per evaluation, spread evenly.", minimum=1)
 
 
@@ -98,7 +103,7 @@ class RuntimeConfig(_Checked):
 
     precision: str = _flag(
         "auto",
-        "auto is mixed_bfloat16 where the device multiplies it fast, else float32.",
+        "auto is mixed_bfloat16 on GPUs that multiply it in hardware, else float32.",
         choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
     )
     strategy: str = _flag(

@@ -47,7 +47,6 @@ def run(main):
     A mistake of the user ends in one line on stderr: exit code 2 for the command line, 1 for anything else.
     TensorFlow's start-up messages are not shown.
     """
-    absl_flags.FLAGS.set_default("verbosity", logging.WARNING)
     app.run(functools.partial(_guarded, main), flags_parser=_parse)
 
 
@@ -60,6 +59,8 @@ def reject_arguments(argv):
 def _guarded(main, argv):
     try:
         import_tensorflow_quietly()
+        if not absl_flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)
         return main(argv)
     except InputError as error:
         _complain(argv[0], error)

@@ -76,12 +76,33 @@ def read_image(path):
             raise _unreadable(path, error) from error
 
 
-def write_image(path, image):
-    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all."""
+def read_crop(path, top, left, height, width):
+    """The same pixels as ``read_image(path)[top : top + height, left : left + width]``, sooner.
+
+    An RGB PNG is decoded only down to the last row that is wanted; wrong bytes below it are not noticed.
+
+    Raises:
+        InputError: naming the file, if it is missing, truncated or not an image.
+    """
+    with _open(path) as image:
+        if image.format != "PNG" or image.mode != "RGB" or image.info.get("interlace"):
+            return read_image(path)[top : top + height, left : left + width]
+        image.tile = [tile._replace(extents=(0, 0, image.width, top + height)) for tile in image.tile]
+        try:
+            return np.asarray(image.crop((left, top, left + width, top + height)))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _unreadable(path, error) from error
+
+
+def write_image(path, image, **options):
+    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all.
+
+    ``options`` go to Pillow's ``Image.save``.
+    """
     path = Path(path)
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        Image.fromarray(np.asarray(image)).save(part)
+        Image.fromarray(np.asarray(image)).save(part, **options)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

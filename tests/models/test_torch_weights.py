@@ -11,7 +11,7 @@ from tf_deepdeblur.models import torch_weights
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.torch_weights import generator_from_state
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "golden"
 HEAD = "body_models.0.body.0.weight"
 UPCONV = "conv_end_models.1.uppath.0.weight"
 

@@ -17,7 +17,7 @@ from tf_deepdeblur.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools" / "import_torch_weights.py"
-DATA = ROOT / "tests" / "data"
+DATA = ROOT / "tests" / "golden"
 
 
 class Bomb:

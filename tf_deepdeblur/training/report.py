@@ -58,7 +58,7 @@ class Report:
             picture = side_by_side(images)
             path = self.run_dir / "samples" / f"step_{step:07d}" / f"{name.replace('/', '_')}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_image(path.with_suffix(".png"), picture)
+            write_image(path, picture)
             with self._events.as_default():
                 tf.summary.image(f"blurry_restored_sharp/{name}", picture[None], step=step)
         self._events.flush()

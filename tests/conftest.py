@@ -1,0 +1,44 @@
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+from tests.helpers import write_pairs
+from tf_deepdeblur.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
+
+
+@pytest.fixture(scope="session")
+def pairs_dir(tmp_path_factory):
+    """A plain data set with train/ and test/; treat it as read-only."""
+    root = tmp_path_factory.mktemp("pairs")
+    write_pairs(root / "train", 5)
+    write_pairs(root / "test", 2, height=45, width=63, seed=1)
+    return root
+
+
+@pytest.fixture
+def tiny_config(tmp_path, pairs_dir):
+    """Makes TrainConfigs of a tiny network; keyword arguments replace single values of the groups."""
+
+    def make(run_dir=None, data=(), loss=(), optimizer=(), runtime=(), **model):
+        shape = {"num_scales": 2, "num_res_blocks": 1, "filters": 4, "kernel_size": 3, **model}
+        return TrainConfig(
+            run_dir=str(run_dir or tmp_path / "run"),
+            model=ModelConfig(**shape),
+            data=DataConfig(**{"dataset": "pairs", "data_dir": str(pairs_dir), "patch_size": 16, **dict(data)}),
+            loss=LossConfig(**{"adversarial_weight": 0.0, **dict(loss)}),
+            optimizer=OptimizerConfig(**{"total_steps": 4, "learning_rate": 1e-3, **dict(optimizer)}),
+            runtime=RuntimeConfig(
+                **{
+                    "precision": "float32",
+                    "strategy": "single",
+                    "log_every": 2,
+                    "checkpoint_every": 2,
+                    "eval_every": 2,
+                    **dict(runtime),
+                }
+            ),
+        )
+
+    return make

@@ -1,0 +1,279 @@
+import errno
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import write_pairs
+from tf_deepdeblur.data import store as module
+from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.sources import open_sources
+from tf_deepdeblur.data.store import PackedStore, pack, verify
+from tf_deepdeblur.errors import InputError
+
+
+def pack_folder(root, path, dataset="pairs", blur_key=""):
+    training, held_out = open_sources(dataset, root)
+    pack({"train": training, "eval": held_out}, path, blur_key)
+    return path
+
+
+@pytest.fixture(scope="module")
+def packed(pairs_dir, tmp_path_factory):
+    """The store of ``pairs_dir``; treat it as read-only."""
+    return pack_folder(pairs_dir, tmp_path_factory.mktemp("store") / "pairs.store")
+
+
+@pytest.fixture
+def copy(packed, tmp_path):
+    return Path(shutil.copy(packed, tmp_path / "copy.store"))
+
+
+def test_a_store_is_its_folder_pixel_for_pixel(packed, pairs_dir):
+    for part, folder in zip(("train", "eval"), open_sources("pairs", pairs_dir), strict=True):
+        store = PackedStore(packed, part)
+        assert len(store) == len(folder) > 0
+        np.testing.assert_array_equal(store.sizes, folder.sizes)
+        for index in range(len(folder)):
+            assert store.name(index) == folder.name(index)
+            np.testing.assert_array_equal(store.frames(index), folder.frames(index))
+            np.testing.assert_array_equal(store.crop(index, 3, 5, 16), folder.crop(index, 3, 5, 16))
+        assert [str(pairs_dir / pair.sharp) for pair in store.pairs] == [str(pair.sharp) for pair in folder.pairs]
+
+
+def test_training_samples_are_the_same_bit_for_bit(packed, pairs_dir):
+    def batches(source):
+        return list(training_batches(source, 16, 7, (0, 5), Shard(4)).as_numpy_iterator())
+
+    folder, _ = open_sources("pairs", pairs_dir)
+    store, _ = open_sources("store", packed)
+    np.testing.assert_array_equal(batches(folder), batches(store))
+
+
+def test_images_of_different_sizes(tmp_path):
+    write_pairs(tmp_path / "train", 2, height=21, width=35)
+    write_pairs(tmp_path / "more", 1, height=50, width=18)
+    for kind in ("blur", "sharp"):
+        (tmp_path / "more" / kind / "000.png").rename(tmp_path / "train" / kind / "009.png")
+    path = pack_folder(tmp_path, tmp_path / "a.store")
+    folder, _ = open_sources("pairs", tmp_path)
+    store, held_out = open_sources("store", path)
+    assert held_out is None
+    assert store.sizes.tolist() == [[21, 35], [21, 35], [50, 18]]
+    for index in range(3):
+        np.testing.assert_array_equal(store.frames(index)[0], folder.frames(index)[0])
+        np.testing.assert_array_equal(store.frames(index)[1], folder.frames(index)[1])
+    assert verify(path) == []
+
+
+def test_a_crop_copies_nothing(packed):
+    crop, _ = PackedStore(packed).crop(0, 0, 0, 16)
+    assert not crop.flags.owndata
+    assert not crop.flags.writeable
+
+
+def test_verify_names_the_damaged_image(copy):
+    assert verify(copy) == []
+    with copy.open("r+b") as file:
+        file.seek(-5, 2)
+        byte = file.read(1)[0]
+        file.seek(-5, 2)
+        file.write(bytes([byte ^ 1]))
+    assert verify(copy) == ["test/sharp/001.png"]
+
+
+def rewrite(path, place, data):
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(data)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: os.truncate(path, path.stat().st_size - 1), "has .* of .* bytes"),
+        (lambda path: os.truncate(path, 100), "its header is damaged"),
+        (lambda path: os.truncate(path, 10), "is no packed store"),
+        (lambda path: path.write_bytes(b"\x89PNG" * 99), "is no packed store"),
+        (lambda path: path.write_bytes(b""), "is no packed store"),
+        (lambda path: rewrite(path, 8, struct.pack("<I", 0)), "of version 0, this is for 1"),
+        (lambda path: rewrite(path, 8, struct.pack("<I", 2)), "of version 2, this is for 1"),
+        (lambda path: rewrite(path, 40, b"?"), "its header is damaged"),
+        (lambda path: path.unlink(), "cannot be read .*--data_dir"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read .*--data_dir"),
+    ],
+    ids=["cut", "cut header", "stub", "foreign", "empty", "older", "newer", "header", "missing", "folder"],
+)
+def test_what_is_not_a_whole_store_of_this_version_is_refused(copy, spoil, reason):
+    spoil(copy)
+    with pytest.raises(InputError, match=reason) as raised:
+        PackedStore(copy)
+    assert str(raised.value).startswith(f"{copy}: ")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_store_that_is_not_finished_is_refused(copy):
+    length = struct.unpack("<Q", copy.read_bytes()[16:24])[0]
+    rewrite(copy, 24 + length + 8, bytes(8))
+    with pytest.raises(InputError, match="was not packed to its end"):
+        PackedStore(copy)
+
+
+def test_images_below_the_patch_are_named(packed):
+    with pytest.raises(
+        InputError, match=r"pairs\.store: train/blur/000\.png: 64x48 is smaller than the patch \(5 such"
+    ):
+        open_sources("store", packed, smallest=50)
+    with pytest.raises(InputError, match=r"test/blur/000\.png: 63x45 is smaller than the patch \(2 such"):
+        open_sources("store", packed, smallest_held_out=46)
+
+
+@pytest.fixture
+def gopro_dir(tmp_path):
+    for sequence in ("train/a_07_00", "test/b_07_00"):
+        write_pairs(tmp_path / "gopro" / sequence, 3)
+        (tmp_path / "gopro" / sequence / "blur").rename(tmp_path / "gopro" / sequence / "blur_gamma")
+    return tmp_path / "gopro"
+
+
+def test_the_blur_key_is_kept_and_checked(gopro_dir, tmp_path):
+    path = pack_folder(gopro_dir, tmp_path / "a.store", "gopro", "blur_gamma")
+    training, held_out = open_sources("store", path, "blur_gamma")
+    assert (len(training), len(held_out)) == (3, 3)
+    assert training.name(0) == "train/a_07_00/blur_gamma/000.png"
+    with pytest.raises(InputError, match="was packed with --blur_key=blur_gamma"):
+        open_sources("store", path, "blur")
+
+
+def test_a_gopro_folder_without_test_has_nothing_held_out(gopro_dir):
+    shutil.rmtree(gopro_dir / "test")
+    assert open_sources("gopro", gopro_dir)[1] is None
+
+
+def test_packing_again_gives_the_same_bytes(packed, pairs_dir, tmp_path):
+    assert pack_folder(pairs_dir, tmp_path / "again.store").read_bytes() == packed.read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.store"]
+
+
+class Stop(BaseException):
+    """Ends packing as a kill would."""
+
+
+def test_what_is_packed_is_not_decoded_again(packed, pairs_dir, tmp_path, monkeypatch):
+    training, held_out = open_sources("pairs", pairs_dir)
+    decoded = []
+    frames = type(training).frames
+
+    def counted(source, index):
+        if len(decoded) == 4:
+            raise Stop
+        decoded.append(source.name(index))
+        return frames(source, index)
+
+    monkeypatch.setattr(type(training), "frames", counted)
+    with pytest.raises(Stop):
+        pack({"train": training, "eval": held_out}, tmp_path / "a.store", "")
+    assert not (tmp_path / "a.store").exists()
+    before, decoded[:] = set(decoded), []
+    pack({"train": training, "eval": held_out}, tmp_path / "a.store", "")
+    assert set(decoded).isdisjoint(before)
+    assert (tmp_path / "a.store").read_bytes() == packed.read_bytes()
+
+
+def test_an_unfinished_file_with_wrong_pixels_is_mended(packed, pairs_dir, tmp_path):
+    part = Path(shutil.copy(packed, tmp_path / "a.store.part"))
+    rewrite(part, part.stat().st_size - 9, b"\0\1\2")
+    assert pack_folder(pairs_dir, tmp_path / "a.store").read_bytes() == packed.read_bytes()
+
+
+def test_an_unfinished_file_of_another_data_set_is_replaced(packed, pairs_dir, tmp_path):
+    write_pairs(tmp_path / "other", 7)
+    other = pack_folder(tmp_path / "other", tmp_path / "other.store")
+    other.rename(tmp_path / "a.store.part")
+    assert pack_folder(pairs_dir, tmp_path / "a.store").read_bytes() == packed.read_bytes()
+
+
+def test_a_disk_that_is_too_small_is_told_at_once(pairs_dir, tmp_path, monkeypatch):
+    def allocate(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    with pytest.raises(
+        InputError, match=r"a\.store: cannot be written \(No space left on device\), it takes 0\.00 GiB"
+    ):
+        pack_folder(pairs_dir, tmp_path / "a.store")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_leaves_what_can_be_gone_on_with(packed, pairs_dir, tmp_path, monkeypatch):
+    write, left = os.pwrite, iter(range(9))
+
+    def pwrite(*arguments):
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    with pytest.raises(InputError, match="cannot be written"):
+        pack_folder(pairs_dir, tmp_path / "a.store")
+    assert not (tmp_path / "a.store").exists()
+    monkeypatch.undo()
+    assert pack_folder(pairs_dir, tmp_path / "a.store").read_bytes() == packed.read_bytes()
+
+
+def test_without_allocation_in_advance_it_packs_all_the_same(packed, pairs_dir, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate")
+    assert pack_folder(pairs_dir, tmp_path / "a.store").read_bytes() == packed.read_bytes()
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    write_pairs(tmp_path, 2)
+    broken = tmp_path / "sharp" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(InputError, match=r"sharp/001\.png"):
+        pack_folder(tmp_path, tmp_path / "a.store")
+
+
+def test_an_image_whose_checksum_is_zero_is_written(monkeypatch):
+    monkeypatch.setattr(zlib, "crc32", lambda _: 0)
+    assert module._checksum(b"x") != 0
+
+
+KILLED = """
+import os, signal, sys, time
+from tf_deepdeblur.data.sources import open_sources
+from tf_deepdeblur.data.store import pack
+
+root, path, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
+codes = []
+for attempt in range(kills + 1):
+    child = os.fork()
+    if not child:
+        training, held_out = open_sources("pairs", root)
+        pack({"train": training, "eval": held_out}, path, "")
+        os._exit(0)
+    while attempt < kills and not os.path.exists(path + ".part"):
+        time.sleep(0.0005)
+    if attempt < kills:
+        time.sleep(0.004 * attempt)
+        os.kill(child, signal.SIGKILL)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    if attempt < kills:
+        assert not os.path.exists(path)
+print(codes)
+"""
+
+
+def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
+    write_pairs(tmp_path / "data", 24, height=300, width=400)
+    whole = pack_folder(tmp_path / "data", tmp_path / "whole.store")
+    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / "a.store"), "4"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert run.stdout.split("\n")[0] == str([-9, -9, -9, -9, 0]), run.stderr
+    assert (tmp_path / "a.store").read_bytes() == whole.read_bytes()

@@ -1,0 +1,286 @@
+import json
+
+import numpy as np
+import pytest
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from tf_deepdeblur import metrics
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.evaluation import kohler
+from tf_deepdeblur.evaluation.benchmarks import Sample, open_references
+from tf_deepdeblur.evaluation.evaluate import evaluate, evenly
+from tf_deepdeblur.images import read_image, write_image
+
+MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")
+
+
+def identity(image):
+    return image
+
+
+def brighter(image):
+    return np.minimum(image, 245) + np.uint8(10)
+
+
+class Counted:
+    """A deblurring function that counts its calls and stops after some of them."""
+
+    def __init__(self, function=brighter, stop_after=None):
+        self.function, self.stop_after, self.calls = function, stop_after, 0
+
+    def __call__(self, image):
+        if self.calls == self.stop_after:
+            raise KeyboardInterrupt
+        self.calls += 1
+        return self.function(image)
+
+
+def make_samples(root, count=5, height=40, width=56, references=1):
+    """Crops of a photograph; the higher the number, the noisier the blurry image. References differ by one level."""
+    rng, samples = np.random.default_rng(0), []
+    for number in range(count):
+        top, left = 60 + 10 * number, 100
+        sharp = np.minimum(data.astronaut()[top : top + height, left : left + width], 245)
+        noise = rng.normal(0, 4 + 4 * number, sharp.shape)
+        paths = [root / f"sharp_{number}_{reference}.png" for reference in range(references)]
+        for reference, path in enumerate(paths):
+            write_image(path, sharp + np.uint8(reference))
+        blurry = root / f"blurry_{number}.png"
+        write_image(blurry, np.clip(sharp + noise, 0, 255).astype(np.uint8))
+        samples.append(Sample(f"clip/{number}", blurry, tuple(paths)))
+    return samples
+
+
+def stored(output_dir):
+    return json.loads((output_dir / "results.json").read_text())
+
+
+def without_seconds(rows):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_every_number_agrees_with_scikit_image_on_the_written_files(tmp_path):
+    samples = make_samples(tmp_path)
+    results = evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1}
+    for sample, row in zip(samples, results["rows"], strict=True):
+        sharp = read_image(sample.references[0])
+        written = read_image(tmp_path / "out" / "images" / f"{sample.name}.png")
+        np.testing.assert_array_equal(written, brighter(read_image(sample.blurry)))
+        for image, numbers in ((written, row), (read_image(sample.blurry), row["blurry"])):
+            volume = float(metrics.ssim(image[None], sharp[None], variant="matlab3d")[0])
+            assert numbers["psnr"] == pytest.approx(peak_signal_noise_ratio(sharp, image), abs=1e-4)
+            assert numbers["ssim_gaussian"] == pytest.approx(structural_similarity(sharp, image, **options), abs=1e-4)
+            assert numbers["ssim_matlab3d"] == pytest.approx(volume, abs=1e-6)
+
+
+def test_identity_scores_like_the_blurry_images(tmp_path):
+    results = evaluate(identity, make_samples(tmp_path), tmp_path / "out", benchmark="pairs")
+    seconds = results["mean"].pop("seconds")
+    assert results["mean"] == results["blurry"]
+    assert 0 <= seconds < 1
+
+
+def test_means_are_means_of_the_rows_and_the_file_holds_what_is_returned(tmp_path):
+    samples = make_samples(tmp_path)
+    results = evaluate(brighter, samples, tmp_path / "out", benchmark="gopro", blur_key="blur", model="m")
+    assert results == stored(tmp_path / "out")
+    assert (results["benchmark"], results["blur_key"], results["model"]) == ("gopro", "blur", "m")
+    assert results["num_images"] == results["num_available"] == len(results["rows"]) == 5
+    for measure in MEASURES:
+        assert results["mean"][measure] == pytest.approx(np.mean([row[measure] for row in results["rows"]]))
+        assert results["blurry"][measure] == pytest.approx(np.mean([row["blurry"][measure] for row in results["rows"]]))
+
+
+def test_kohler_is_scored_by_its_own_protocol(tmp_path):
+    samples = make_samples(tmp_path, count=2, height=165, width=161, references=3)
+    results = evaluate(brighter, samples, tmp_path / "out", benchmark="kohler")
+    for sample, row in zip(samples, results["rows"], strict=True):
+        best = kohler.score(brighter(read_image(sample.blurry)), open_references(sample))
+        assert (row["psnr"], row["mssim"]) == (best.psnr, best.mssim)
+        assert (row["psnr_reference"], row["mssim_reference"]) == (best.psnr_frame, best.mssim_frame)
+    assert set(results["mean"]) == {"psnr", "mssim", "seconds"}
+    assert set(results["blurry"]) == {"psnr", "mssim"}
+    assert read_image(tmp_path / "out" / "sheet.png").shape == (2 * 165 + 4, 3 * 161 + 2 * 4, 3)
+
+
+def test_images_without_sharp_ones_get_no_score(tmp_path):
+    samples = [Sample(sample.name, sample.blurry) for sample in make_samples(tmp_path)]
+    results = evaluate(brighter, samples, tmp_path / "out", benchmark="lai")
+    assert results["blurry"] == {}
+    assert set(results["mean"]) == {"seconds"}
+    assert "nothing to measure" in (tmp_path / "out" / "results.md").read_text()
+    assert len(list((tmp_path / "out" / "images").rglob("*.png"))) == 5
+    assert read_image(tmp_path / "out" / "sheet.png").shape == (2 * 240 + 4, 8 * 240 + 7 * 4, 3)
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
+    samples = make_samples(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(Counted(stop_after=4), samples, tmp_path / "out", benchmark="pairs")
+    assert not (tmp_path / "out" / "results.json").exists()
+    rest = Counted()
+    resumed = evaluate(rest, samples, tmp_path / "out", benchmark="pairs")
+    whole = evaluate(brighter, samples, tmp_path / "whole", benchmark="pairs")
+    assert rest.calls == 1 + 2  # three of five were done; the first of the rest is called once untimed
+    assert without_seconds(resumed["rows"]) == without_seconds(whole["rows"])
+
+
+def test_a_finished_evaluation_is_not_repeated(tmp_path):
+    samples, again = make_samples(tmp_path), Counted()
+    first = evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    assert evaluate(again, samples, tmp_path / "out", benchmark="pairs") == first
+    assert again.calls == 0
+
+
+def test_a_larger_limit_adds_to_what_is_there(tmp_path):
+    samples, again = make_samples(tmp_path), Counted()
+    evaluate(brighter, samples, tmp_path / "out", benchmark="pairs", limit=2)
+    results = evaluate(again, samples, tmp_path / "out", benchmark="pairs", limit=4)
+    assert [row["name"] for row in results["rows"]] == ["clip/0", "clip/1", "clip/2", "clip/3"]
+    assert again.calls == 1 + 2
+
+
+def test_rows_that_were_cut_off_or_lost_their_picture_are_done_again(tmp_path):
+    samples, again = make_samples(tmp_path), Counted()
+    first = evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    rows_file = tmp_path / "out" / "rows.jsonl"
+    rows_file.write_text(rows_file.read_text()[:-20])
+    (tmp_path / "out" / "images" / "clip" / "1.png").unlink()
+    second = evaluate(again, samples, tmp_path / "out", benchmark="pairs")
+    assert again.calls == 1 + 2
+    assert without_seconds(second["rows"]) == without_seconds(first["rows"])
+    assert len(rows_file.read_text().splitlines()) == 1 + 5
+
+
+@pytest.mark.parametrize(
+    "other", [{"model": "other"}, {"benchmark": "reds"}, {"blur_key": "blur"}], ids=lambda other: next(iter(other))
+)
+def test_rows_of_another_evaluation_are_refused(tmp_path, other):
+    this = {"benchmark": "gopro", "blur_key": "blur_gamma", "model": "one"}
+    samples = make_samples(tmp_path, count=2)
+    evaluate(brighter, samples, tmp_path / "out", **this)
+    ((key, value),) = other.items()
+    with pytest.raises(InputError, match=rf"rows\.jsonl.*{key} '{this[key]}', now '{value}'.*--output_dir"):
+        evaluate(brighter, samples, tmp_path / "out", **(this | other))
+
+
+def test_a_rows_file_that_is_none_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.jsonl").write_text("name,psnr\n1,2\n")
+    with pytest.raises(InputError, match=r"rows\.jsonl.*delete"):
+        evaluate(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark="pairs")
+
+
+def test_nothing_but_the_results_is_left(tmp_path):
+    evaluate(brighter, make_samples(tmp_path, count=2), tmp_path / "out", benchmark="pairs")
+    files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    results = {"rows.jsonl", "results.json", "results.md", "sheet.png"}
+    assert files == results | {"images/clip/0.png", "images/clip/1.png"}
+
+
+def test_the_first_image_is_timed_warm_and_others_only_if_their_size_was_seen(tmp_path):
+    (tmp_path / "wide").mkdir()
+    samples = make_samples(tmp_path, count=2)
+    wide = make_samples(tmp_path / "wide", count=2, width=70)
+    samples += [Sample(f"wide/{sample.name}", sample.blurry, sample.references) for sample in wide]
+    deblur = Counted()
+    rows = evaluate(deblur, samples, tmp_path / "out", benchmark="pairs")["rows"]
+    assert deblur.calls == 1 + 4
+    assert [row["seconds"] is None for row in rows] == [False, False, True, False]
+
+
+def test_limit_samples_evenly():
+    assert evenly(range(10), 4) == [0, 2, 5, 7]
+    assert evenly(range(3), 5) == evenly(range(3)) == [0, 1, 2]
+
+
+def test_a_limited_evaluation_says_so(tmp_path):
+    results = evaluate(brighter, make_samples(tmp_path), tmp_path / "out", benchmark="pairs", limit=2)
+    assert [row["name"] for row in results["rows"]] == ["clip/0", "clip/2"]
+    assert (results["num_images"], results["num_available"]) == (2, 5)
+    assert "Only 2 of 5 images" in (tmp_path / "out" / "results.md").read_text()
+
+
+def table(output_dir):
+    lines = [line for line in (output_dir / "results.md").read_text().splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(row) for row in cells}) == 1
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_gopro_table_has_the_papers_numbers_beside_ours(tmp_path):
+    results = evaluate(brighter, make_samples(tmp_path), tmp_path / "out", benchmark="gopro", blur_key="blur_gamma")
+    rows = table(tmp_path / "out")
+    assert rows["Measure"][-1] == "K = 3 (paper)"
+    assert rows["PSNR (dB)"][0] == f"{results['blurry']['psnr']:.2f}"
+    assert rows["PSNR (dB)"][1:] == [f"{results['mean']['psnr']:.2f}", "24.64", "23.64", "28.93", "29.23", "29.08"]
+    assert rows["SSIM (matlab3d)"][2:] == ["0.8429", "0.8239", "0.9100", "0.9162", "0.9135"]
+    assert rows["SSIM (gaussian)"][2:] == ["-"] * 5
+    assert rows["Runtime (s per image)"][0] == "-"
+    assert rows["Runtime (s per image)"][2:] == ["20 min", "1 hr", "7.21", "4.33", "3.09"]
+    notes = (tmp_path / "out" / "results.md").read_text()
+    assert "CVPR 2017, Table 2" in notes
+    assert "The paper's SSIM is of this kind" in notes
+
+
+@pytest.mark.parametrize(("benchmark", "blur_key"), [("gopro", "blur"), ("reds", None)])
+def test_the_papers_numbers_stay_away_from_what_they_do_not_describe(tmp_path, benchmark, blur_key):
+    evaluate(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark=benchmark, blur_key=blur_key)
+    assert table(tmp_path / "out")["Measure"] == ["blurry input", "restored"]
+    assert ("The paper evaluates on blur_gamma" in (tmp_path / "out" / "results.md").read_text()) == bool(blur_key)
+
+
+def test_kohler_table_has_table_3(tmp_path):
+    samples = make_samples(tmp_path, count=1, height=161, width=161)
+    evaluate(brighter, samples, tmp_path / "out", benchmark="kohler")
+    rows = table(tmp_path / "out")
+    assert rows["MSSIM (Koehler's)"][2:] == ["0.7735", "0.7937", "0.8042", "0.8116", "0.8079"]
+    assert rows["PSNR (dB)"][2:] == ["25.22", "24.68", "25.74", "26.02", "26.48"]
+
+
+def test_sheet_shows_best_median_and_worst_as_blurry_restored_sharp(tmp_path):
+    samples = make_samples(tmp_path)
+    evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    sheet = read_image(tmp_path / "out" / "sheet.png")
+    for row, sample in enumerate((samples[0], samples[2], samples[4])):
+        blurry, sharp = read_image(sample.blurry), read_image(sample.references[0])
+        for column, expected in enumerate((blurry, brighter(blurry), sharp)):
+            top, left = row * 44, column * 60
+            np.testing.assert_array_equal(sheet[top : top + 40, left : left + 56], expected)
+
+
+def test_progress_sees_all_samples(tmp_path):
+    seen = []
+
+    def progress(samples):
+        seen.extend(samples)
+        return samples
+
+    samples = make_samples(tmp_path, count=2)
+    evaluate(brighter, samples, tmp_path / "out", benchmark="pairs", progress=progress)
+    assert seen == samples
+
+
+@pytest.mark.parametrize("deblur", [lambda image: image[1:], lambda image: image / 255.0, lambda image: image[..., 0]])
+def test_a_function_that_returns_no_image_of_the_same_size_is_refused(tmp_path, deblur):
+    with pytest.raises(InputError, match=r"blurry_0\.png.*uint8 \(40, 56, 3\)"):
+        evaluate(deblur, make_samples(tmp_path, count=1), tmp_path / "out", benchmark="pairs")
+
+
+def test_a_sharp_image_of_another_size_is_refused_by_name(tmp_path):
+    (sample,) = make_samples(tmp_path, count=1)
+    write_image(sample.references[0], np.zeros((40, 57, 3), np.uint8))
+    with pytest.raises(InputError, match=r"sharp_0_0\.png.*\(40, 57, 3\)"):
+        evaluate(brighter, [sample], tmp_path / "out", benchmark="pairs")
+
+
+def test_nothing_to_do_and_double_names_are_refused(tmp_path):
+    samples = make_samples(tmp_path, count=1)
+    with pytest.raises(InputError, match="no images"):
+        evaluate(brighter, [], tmp_path / "out", benchmark="pairs")
+    with pytest.raises(InputError, match="limit must be at least 1"):
+        evaluate(brighter, samples, tmp_path / "out", benchmark="pairs", limit=0)
+    with pytest.raises(InputError, match=r"also called clip/0"):
+        evaluate(brighter, samples * 2, tmp_path / "out", benchmark="pairs")

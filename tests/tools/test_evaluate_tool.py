@@ -1,0 +1,54 @@
+"""tools/evaluate.py as its users meet it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tf_deepdeblur.models.generator import Generator, save_generator
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*flags):
+    command = [sys.executable, "tools/evaluate.py", *map(str, flags)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "identity.keras"
+    save_generator(Generator(1, 1, 4, 3, global_residual=True), path)
+    return path
+
+
+def test_a_table_and_the_contracts_files_are_written(tmp_path, pairs_dir, model):
+    flags = [f"--model={model}", "--benchmark=pairs", f"--data_dir={pairs_dir}", f"--output_dir={tmp_path / 'out'}"]
+    result = run(*flags)
+    assert result.returncode == 0, result.stderr
+    assert "# pairs, 2 images" in result.stdout
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {"benchmark", "blur_key", "num_images", "mean", "blurry", "rows"} <= set(results)
+    assert results["mean"]["psnr"] == results["blurry"]["psnr"]  # an untrained residual network changes nothing
+    assert {"psnr", "ssim_gaussian", "ssim_matlab3d"} <= set(results["mean"])
+    save_generator(Generator(1, 2, 4, 3, global_residual=True), model)
+    refused = run(*flags)
+    assert refused.returncode == 1
+    assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["--benchmark=gopro"], 2, "model"),
+        (["--model=nowhere", "--benchmark=pairs", "--data_dir=x", "--output_dir=y"], 1, "nowhere: no such file"),
+        (["--model=m", "--benchmark=imagenet", "--data_dir=x", "--output_dir=y"], 2, "benchmark"),
+    ],
+)
+def test_wrong_use_is_one_line(flags, code, message):
+    result = run(*flags)
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr

@@ -1,0 +1,145 @@
+"""tools/train.py as its users meet it: processes, exit codes, and what they see."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.helpers import write_pairs
+from tf_deepdeblur.models.generator import load_generator
+
+ROOT = Path(__file__).parents[2]
+SHAPE = "--dataset=pairs --num_scales=1 --num_res_blocks=1 --filters=4 --kernel_size=3".split()
+FLAGS = """
+--patch_size=16 --adversarial_weight=0 --total_steps=120 --checkpoint_every=10 --eval_every=100 --log_every=50
+--precision=float32 --strategy=single --deterministic --ema_decay=0.9 --eval_images=1
+""".split()
+
+
+def command(*flags):
+    return [sys.executable, "tools/train.py", *flags]
+
+
+def run(*flags):
+    return subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def start(run_dir, data_dir):
+    flags = [*SHAPE, *FLAGS, f"--run_dir={run_dir}", f"--data_dir={data_dir}"]
+    return subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def steps_saved(run_dir):
+    state = run_dir / "checkpoints" / "last" / "checkpoint"
+    found = re.match(r'model_checkpoint_path: "step-(\d+)"', state.read_text()) if state.exists() else None
+    return int(found[1]) if found else 0
+
+
+def wait_for(run_dir, steps, process):
+    while steps_saved(run_dir) < steps and process.poll() is None:
+        time.sleep(0.02)
+
+
+def complain(result, code):
+    """The one line that the user sees."""
+    lines = result.stderr.strip().splitlines()
+    assert result.returncode == code, result.stderr
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("train.py: ")
+    return lines[0]
+
+
+def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_dir):
+    whole = start(tmp_path / "whole", pairs_dir)
+    killed = tmp_path / "killed"
+    for steps, how in ((20, signal.SIGKILL), (60, signal.SIGTERM)):
+        process = start(killed, pairs_dir)
+        wait_for(killed, steps, process)
+        process.send_signal(how)
+        _, stderr = process.communicate(timeout=100)
+        assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), stderr
+        assert steps_saved(killed) >= steps
+    for process in (start(killed, pairs_dir), whole):
+        _, stderr = process.communicate(timeout=300)
+        assert process.returncode == 0, stderr
+    assert steps_saved(killed) == steps_saved(tmp_path / "whole") == 120
+    weights = [load_generator(folder / "generator.keras").get_weights() for folder in (killed, tmp_path / "whole")]
+    for ours, theirs in zip(*weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_user_sees_scores_and_no_chatter(tmp_path, pairs_dir):
+    result = run(*SHAPE, *FLAGS, f"--run_dir={tmp_path}", f"--data_dir={pairs_dir}", "--total_steps=4")
+    assert result.returncode == 0, result.stderr
+    assert "4 of 4 steps are done" in result.stdout
+    assert "before" in result.stdout
+    assert not re.search(r"oneDNN|cuda|WARNING|functional_saver|Traceback", result.stderr)
+
+
+def test_dry_run_prints_and_stops(tmp_path, pairs_dir):
+    result = run(*SHAPE, f"--run_dir={tmp_path / 'run'}", f"--data_dir={pairs_dir}", "--patch_size=16",
+                 "--adversarial_weight=0", "--dry_run")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "training pairs: 5" in result.stdout
+    assert "parameters" in result.stdout
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--no_such_flag=1"], "no_such_flag"),
+        (["--num_scales=4"], "--num_scales must be one of 1, 2, 3, got 4"),
+        (["--filters=many"], "--filters=many"),
+        (["--decay_steps=1,x"], "--decay_steps takes whole numbers"),
+        (["--flagfile=nowhere.cfg"], "nowhere.cfg"),
+        (["--dataset=gopro"], "--dataset=gopro needs --data_dir"),
+        (["configs/demo.cfg"], "unexpected argument 'configs/demo.cfg'"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_is_one_line_and_code_2(flags, message):
+    assert message in complain(run(*flags), code=2)
+
+
+def test_wrong_data_is_one_line_and_code_1(tmp_path):
+    assert "nowhere: no such folder" in complain(run(*SHAPE, "--data_dir=nowhere", f"--run_dir={tmp_path}"), code=1)
+
+
+def test_a_truncated_image_is_one_line_and_code_1(tmp_path, pairs_dir):
+    data = shutil.copytree(pairs_dir, tmp_path / "data")
+    broken = data / "train" / "blur" / "002.png"
+    broken.write_bytes(broken.read_bytes()[:1500])
+    result = run(*SHAPE, *FLAGS, f"--run_dir={tmp_path / 'run'}", f"--data_dir={data}")
+    assert result.returncode == 1
+    last = result.stderr.replace("\r", "\n").strip().splitlines()[-1]
+    assert re.search(r"train\.py: .*blur/002\.png: cannot be read as an image", last), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_loses_no_checkpoint(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1500k", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("this machine cannot mount a tmpfs")
+    try:
+        data = write_pairs(tmp_path / "data", 3)
+        flags = [*SHAPE, *FLAGS, f"--data_dir={data}", f"--run_dir={disk}", "--filters=48", "--total_steps=60"]
+        result = run(*flags)
+        assert result.returncode == 1, result.stderr
+        last = result.stderr.replace("\r", "\n").strip().splitlines()[-1]
+        assert re.search(r"could not be|cannot be written", last), result.stderr
+        assert "Traceback" not in result.stderr
+        subprocess.run(["mount", "-o", "remount,size=50m", disk], check=True)
+        assert run(*flags).returncode == 0
+        assert steps_saved(disk) == 60
+    finally:
+        subprocess.run(["umount", disk], check=True)

@@ -1,0 +1,94 @@
+import contextlib
+import resource
+
+import numpy as np
+import pytest
+
+from tests.training.test_gan import batch, make
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.training.checkpoint import Checkpoints
+
+
+def state(model):
+    parts = [model.generator, model.discriminator, model.average]
+    optimizers = [model.generator_optimizer, model.discriminator_optimizer]
+    return [v.numpy() for part in (*parts, *optimizers) for v in part.variables]
+
+
+def trained(steps, model=None):
+    model = model or make(average=True, ema_decay=0.9)
+    for _ in range(steps):
+        model.train_step(batch())
+        model.update_average()
+    return model
+
+
+def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
+    Checkpoints(tmp_path, model := trained(2)).save(2)
+    again = make(average=True, ema_decay=0.9)
+    assert Checkpoints(tmp_path, again).restore() == 2
+    for expected, value in zip(state(trained(2, model)), state(trained(2, again)), strict=True):
+        np.testing.assert_array_equal(expected, value)
+
+
+def test_only_the_last_two_and_the_best_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, trained(1))
+    improved = [checkpoints.save_best(step, psnr) for step, psnr in ((5, 20.0), (10, 22.0), (15, 21.0))]
+    for step in (5, 10, 15, 100):
+        checkpoints.save(step)
+    assert improved == [True, True, False]
+    steps = {folder: sorted(p.stem for p in (tmp_path / folder).glob("*.index")) for folder in ("last", "best")}
+    assert steps == {"last": ["step-100", "step-15"], "best": ["step-10"]}
+    assert checkpoints.latest.endswith("step-100")
+
+
+def test_the_best_score_survives_a_restart(tmp_path):
+    checkpoints = Checkpoints(tmp_path, trained(1))
+    checkpoints.save_best(1, 25.0)
+    checkpoints.save(1)
+    again = Checkpoints(tmp_path, make(average=True, ema_decay=0.9))
+    again.restore()
+    assert not again.save_best(2, 24.0)
+    assert again.save_best(3, 26.0)
+
+
+def test_another_model_is_refused(tmp_path):
+    Checkpoints(tmp_path, trained(1)).save(1)
+    with pytest.raises(InputError, match="step-1: cannot be restored"):
+        Checkpoints(tmp_path, make(adversarial=False)).restore()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    Checkpoints(tmp_path, trained(1)).save(1)
+    data = next((tmp_path / "last").glob("*.data*"))
+    data.write_bytes(data.read_bytes()[:100])
+    with pytest.raises(InputError, match="step-1: cannot be restored"):
+        Checkpoints(tmp_path, make(average=True, ema_decay=0.9)).restore()
+
+
+@contextlib.contextmanager
+def files_up_to(size):
+    """The operating system refuses to write files beyond ``size`` bytes, as a full disk would."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_failed_save_leaves_the_last_good_one(tmp_path):
+    checkpoints = Checkpoints(tmp_path, trained(1))
+    checkpoints.save(1)
+
+    with (
+        files_up_to(1000),
+        pytest.raises(InputError, match=r"step 2 could not be saved \(.* last good checkpoint is .*step-1"),
+    ):
+        checkpoints.save(2)
+    assert sorted(p.name for p in (tmp_path / "last").iterdir()) == [
+        "checkpoint", "step-1.data-00000-of-00001", "step-1.index",
+    ]  # fmt: skip
+    assert Checkpoints(tmp_path, make(average=True, ema_decay=0.9)).restore() == 1
+    checkpoints.save(2)
+    assert checkpoints.latest.endswith("step-2")

@@ -1,0 +1,136 @@
+import json
+import math
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_deepdeblur.config import read_flagfile
+from tf_deepdeblur.data.pipeline import pair_index
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.models.generator import load_generator
+from tf_deepdeblur.training import loop
+
+
+def weights(run_dir, name="generator.keras"):
+    return load_generator(Path(run_dir) / name).get_weights()
+
+
+def assert_same(ours, theirs):
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def records(run_dir):
+    return [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_run_folder_holds_what_it_should(tiny_config):
+    config = tiny_config()
+    result = loop.train(config)
+    run_dir = Path(config.run_dir)
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {
+        "config.cfg", "checkpoints", "tensorboard", "metrics.jsonl", "samples", "generator.keras",
+        "generator_best.keras",
+    }  # fmt: skip
+    assert read_flagfile((run_dir / "config.cfg").read_text())["filters"] == "4"
+    assert result["step"] == 4
+    assert [(row["step"], row["kind"]) for row in records(run_dir)] == [
+        (2, "train"), (2, "eval"), (4, "train"), (4, "eval"),
+    ]  # fmt: skip
+    assert result["psnr"] == records(run_dir)[-1]["psnr"]
+    assert len(list((run_dir / "samples").rglob("*.png"))) == 4
+    image = np.zeros((5, 7, 3), np.uint8)
+    assert Deblurrer.load(run_dir)(image).shape == image.shape
+
+
+def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tiny_config, tmp_path):
+    arguments = {"optimizer": {"total_steps": 6, "ema_decay": 0.9}}
+    loop.train(tiny_config(tmp_path / "whole", **arguments))
+    loop.train(tiny_config(tmp_path / "parts", optimizer={"total_steps": 2, "ema_decay": 0.9}))
+    loop.train(tiny_config(tmp_path / "parts", **arguments))
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_finished_run_only_reports(tiny_config):
+    config = tiny_config()
+    first = loop.train(config)
+    before = (Path(config.run_dir) / "generator.keras").stat().st_mtime_ns
+    again = loop.train(config)
+    assert again == pytest.approx(first)
+    assert (Path(config.run_dir) / "generator.keras").stat().st_mtime_ns == before
+
+
+def test_the_average_is_what_is_saved(tiny_config, tmp_path):
+    loop.train(tiny_config(tmp_path / "plain"))
+    loop.train(
+        tiny_config(tmp_path / "averaged", optimizer={"total_steps": 4, "learning_rate": 1e-3, "ema_decay": 0.5})
+    )
+    pairs = zip(weights(tmp_path / "plain"), weights(tmp_path / "averaged"), strict=True)
+    assert not all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_another_model_in_the_run_folder_is_refused(tiny_config):
+    loop.train(tiny_config())
+    with pytest.raises(InputError, match=r"another model .--filters was 4, is now 8"):
+        loop.train(tiny_config(filters=8))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_config):
+    config = tiny_config(optimizer={"total_steps": 2, "learning_rate": 1e-3})
+    loop.train(config)
+    kept = weights(config.run_dir)
+    with pytest.raises(
+        InputError, match=r"content_loss is not finite at step \d+; the last good checkpoint is .*step-2"
+    ):
+        loop.train(tiny_config(optimizer={"total_steps": 8, "learning_rate": 1e30}))
+    assert_same(kept, weights(config.run_dir))
+    assert all(math.isfinite(row["content_loss"]) for row in records(config.run_dir))
+
+
+def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_config, pairs_dir, tmp_path):
+    """The header is fine, the pixels are cut off: only decoding, in the middle of training, can find it."""
+    folder = shutil.copytree(pairs_dir, tmp_path / "data")
+    last_of_the_first_pass = int(pair_index(tf.constant(4, tf.int64), 5, 0))
+    broken = folder / "train" / "sharp" / f"{last_of_the_first_pass:03d}.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    config = tiny_config(data={"data_dir": str(folder)}, runtime={"checkpoint_every": 50})
+    with pytest.raises(InputError, match=rf"sharp/{broken.name}: cannot be read .* 2 steps are saved"):
+        loop.train(config)
+    broken.write_bytes(whole)
+    assert loop.train(config)["step"] == 4
+    loop.train(tiny_config(tmp_path / "sound"))
+    assert_same(weights(tmp_path / "sound"), weights(config.run_dir))
+
+
+def test_without_held_out_pairs_there_is_no_evaluation(tiny_config, pairs_dir):
+    config = tiny_config(data={"data_dir": str(pairs_dir / "train")})
+    assert loop.train(config) == {"step": 4}
+    assert {row["kind"] for row in records(config.run_dir)} == {"train"}
+
+
+def test_patches_that_the_discriminator_cannot_judge_are_refused(tiny_config):
+    with pytest.raises(InputError, match="--patch_size"):
+        loop.train(tiny_config(loss={"adversarial_weight": 1e-4}))
+
+
+def test_describe_names_pairs_and_sizes(tiny_config):
+    text = loop.describe(tiny_config())
+    assert "training pairs: 5" in text
+    assert "train/blur/000.png" in text
+    assert "held-out pairs: 2" in text
+    assert "parameters" in text
+    assert not Path(tiny_config().run_dir).exists()
+
+
+def test_best_and_last_are_different_files(tiny_config):
+    config = tiny_config(optimizer={"total_steps": 6, "learning_rate": 0.05})
+    loop.train(config)
+    scores = {row["step"]: row["psnr"] for row in records(config.run_dir) if row["kind"] == "eval"}
+    best = max(scores, key=scores.get)
+    assert [p.stem for p in (Path(config.run_dir) / "checkpoints" / "best").glob("*.index")] == [f"step-{best}"]

@@ -1,0 +1,85 @@
+"""One device, two virtual devices and two worker processes train the same weights (DESIGN: samples are counted)."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.helpers import write_pairs
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.training.strategy import make_strategy
+
+ROOT = Path(__file__).parents[2]
+FLAGS = """
+--dataset=pairs --num_scales=2 --num_res_blocks=1 --filters=4 --kernel_size=3 --patch_size=200 --eval_images=1
+--adversarial_weight=1e-2 --batch_size=2 --total_steps=20 --learning_rate=1e-4 --precision=float32 --ema_decay=0.9
+""".split()
+
+
+def start(run_dir, data_dir, *flags, environment=()):
+    command = [sys.executable, "tools/train.py", *FLAGS, f"--run_dir={run_dir}", f"--data_dir={data_dir}", *flags]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **dict(environment)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*processes):
+    for process in processes:
+        _, stderr = process.communicate(timeout=400)
+        assert process.returncode == 0, stderr
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("localhost", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def workers(run_dir, data_dir):
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    for index in range(2):
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        yield start(run_dir, data_dir, "--strategy=multi_worker", environment={"TF_CONFIG": json.dumps(cluster)})
+
+
+def trained_weights(run_dir, network):
+    """All weights of one network after 20 steps, as one vector."""
+    reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / "last" / "step-20"))
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name.startswith(f"{network}/"))
+    return np.concatenate([reader.get_tensor(name).ravel() for name in names])
+
+
+def test_replication_does_not_change_the_result(tmp_path):
+    data = write_pairs(tmp_path / "data" / "train", 4, 220, 240).parent
+    write_pairs(data / "test", 1, 200, 200)
+    finish(start(tmp_path / "one", data, "--strategy=single"), start(tmp_path / "two", data, "--virtual_devices=2"))
+    finish(*workers(tmp_path / "workers", data))
+    for network in ("generator", "discriminator", "average"):
+        expected = trained_weights(tmp_path / "one", network)
+        for name in ("two", "workers"):
+            difference = trained_weights(tmp_path / name, network) - expected
+            assert np.linalg.norm(difference) <= 1e-5 * np.linalg.norm(expected), (network, name)
+
+
+@pytest.mark.parametrize("setting", [None, "no json", '{"cluster": {}}', '{"cluster": {"worker": ["a"]}, "task": {}}'])
+def test_a_cluster_that_is_not_described_is_refused(setting, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if setting is not None:
+        monkeypatch.setenv("TF_CONFIG", setting)
+    with pytest.raises(InputError, match="TF_CONFIG"):
+        make_strategy("multi_worker")

@@ -1,0 +1,48 @@
+"""Random numbers that are counted, not drawn from a state: the same (seed, number) gives the same ones, everywhere.
+
+They come from the raw output of the Philox counter generator, which NumPy promises never to change, so neither threads,
+restarts nor versions matter.
+"""
+
+import functools
+from statistics import NormalDist
+
+import numpy as np
+
+SAMPLES, PASSES, GROUPS = range(
+    3
+)  # what a number counts: numbers of different kinds have nothing to do with each other
+
+
+class Draws:
+    """The random numbers of one ``number`` of one ``seed``, in a fixed order.
+
+    Args:
+        seed: whole number, at least 0.
+        number: whole number, at least 0.
+        kind: SAMPLES, PASSES or GROUPS.
+    """
+
+    def __init__(self, seed, number, kind=SAMPLES):
+        self._bits = np.random.Philox(key=[int(seed), int(number)], counter=[0, 0, 0, kind])
+
+    def uniforms(self, count):
+        """``count`` numbers in [0, 1), float64."""
+        return (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
+
+    def normals(self, count):
+        """``count`` numbers of the standard normal distribution in 65,536 steps, up to 4.3 sigma; float32."""
+        bits = self._bits.random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")
+        return _normal_table().take(bits[:count])
+
+
+@functools.lru_cache(maxsize=8)
+def permutation(count, seed, number, kind):
+    """The numbers 0 ... count - 1 in an order that depends on nothing but (seed, number, kind); int64 [count]."""
+    return np.argsort(Draws(seed, number, kind).uniforms(count), kind="stable")
+
+
+@functools.cache
+def _normal_table():
+    quantile = NormalDist().inv_cdf
+    return np.array([quantile((step + 0.5) / 65536) for step in range(65536)], np.float32)

@@ -1,0 +1,159 @@
+"""Can this footage carry a blur data set? What is measured on the way, and the warnings that follow from it.
+
+The average of Eq. 2 stands for a continuous exposure only while neighbouring frames show nearly the same: the paper's
+footage has 240 frames per second. From fewer, what moves fast leaves separate ghosts instead of a smear.
+"""
+
+import numpy as np
+
+_LOWEST_RATE = 120.0  # frames per second
+_MOST_MOTION = 1.5  # pixels between neighbouring frames
+_CUT_LEVELS, _CUT_RATIO = 12.0, 4.0  # a cut is at least so large, and so many times what is usual around it
+_SAME_RATIO, _MOVES = 0.1, 0.5  # a repeated frame differs so much less than others of a window that moves at all
+_UNEVEN = 1.5  # longest interval between frames over the usual one
+_BLACK, _WIDEST_PICTURE = 24, 0.98  # the level of a letterbox's bars; the part of a side that bars leave free
+_TILE = 128
+_MIN_TEXTURE = 3.0  # grey levels of standard deviation that a tile needs to show its motion
+_MIN_PEAK = 0.05  # of the phase correlation; below, two tiles do not match
+
+
+def unusable(window):
+    """Why a window cannot be one exposure: "scene cut" or "uneven frame times"; None if nothing is wrong."""
+    if _has_cut(window.differences):
+        return "scene cut"
+    intervals = np.diff([time for time in window.times if time is not None])
+    if len(intervals) and (intervals.min() <= 0 or intervals.max() > _UNEVEN * np.median(intervals)):
+        return "uneven frame times"
+    return None
+
+
+def motion(before, after):
+    """How far the picture moves between two frames: the 90th percentile over its tiles, in pixels.
+
+    Args:
+        before: uint8 [H, W, 3].
+        after: uint8 [H, W, 3].
+
+    Returns:
+        A float, from the phase correlation of tiles of up to 128 px; NaN if no tile has any texture.
+    """
+    side = min(_TILE, *before.shape[:2])
+    lengths = [
+        _shift(before[top : top + side, left : left + side, 1], after[top : top + side, left : left + side, 1])
+        for top in _spread(before.shape[0], side)
+        for left in _spread(before.shape[1], side)
+    ]
+    lengths = [length for length in lengths if length is not None]
+    return float(np.percentile(lengths, 90)) if lengths else float("nan")
+
+
+def brightest(image):
+    """The highest level in every row and in every column of a uint8 [H, W, 3] image, to find black bars."""
+    return image.max(axis=(1, 2)), image.max(axis=(0, 2))
+
+
+class Footage:
+    """Collects what the windows of one sequence show.
+
+    Args:
+        rate: frames per second, or None.
+    """
+
+    def __init__(self, rate):
+        self._rate = rate
+        self._motions = []
+        self._neighbours = self._repeated = 0
+        self._brightest = None
+        self._skipped = {}
+
+    def skip(self, reason):
+        """Notes a window that was left out."""
+        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+
+    def see(self, differences, pixels, edges):
+        """Notes a window that was used: its ``differences``, its ``motion``, and what ``brightest`` says of it."""
+        differences = np.array(differences)
+        self._motions.append(pixels)
+        self._neighbours += len(differences)
+        if len(differences) and differences.max() > _MOVES:
+            self._repeated += int((differences < _SAME_RATIO * differences.max()).sum())
+        known = self._brightest or edges
+        self._brightest = tuple(np.maximum(line, other) for line, other in zip(known, edges, strict=True))
+
+    def warnings(self):
+        """One line for each thing that speaks against the footage."""
+        lines = [f"{count} windows left out: {reason}" for reason, count in sorted(self._skipped.items())]
+        return lines + [line for line in (self._slow(), self._fast(), self._repeats(), self._bars()) if line]
+
+    def _slow(self):
+        if self._rate is None or self._rate >= _LOWEST_RATE:
+            return None
+        return (
+            f"{self._rate:.4g} frames per second are too few for a smooth blur (the paper has 240); "
+            "if the file is slowed down, say the camera's rate with --fps"
+        )
+
+    def _fast(self):
+        moving = [pixels for pixels in self._motions if np.isfinite(pixels)]
+        if not moving or np.median(moving) <= _MOST_MOTION:
+            return None
+        return (
+            f"neighbouring frames move by {np.median(moving):.1f} px in the median window (at most "
+            f"{max(moving):.1f}): expect ghosts instead of smears; use a higher frame rate or --downscale"
+        )
+
+    def _repeats(self):
+        if self._repeated * 20 <= self._neighbours:
+            return None
+        return f"{self._repeated} of {self._neighbours} frames repeat the one before: the real frame rate is lower"
+
+    def _bars(self):
+        if self._brightest is None:
+            return None
+        (top, bottom), (left, right) = map(_picture, self._brightest)
+        sides = [len(line) for line in self._brightest]
+        if bottom - top > _WIDEST_PICTURE * sides[0] and right - left > _WIDEST_PICTURE * sides[1]:
+            return None
+        return f"black bars around the picture; cut them off with --crop={left},{top},{right - left},{bottom - top}"
+
+
+def _has_cut(differences):
+    """Whether one step stands out; the lower median stays small even if half of the steps are large."""
+    if not differences:
+        return False
+    usual = sorted(differences)[(len(differences) - 1) // 2]
+    return len(differences) > 1 and max(differences) > max(_CUT_LEVELS, _CUT_RATIO * usual)
+
+
+def _spread(length, side, count=4):
+    """Where up to ``count`` tiles start that cover a side evenly."""
+    count = min(count, length // side)
+    return np.linspace(0, length - side, count).astype(int)
+
+
+def _shift(before, after):
+    """Length of the shift between two grey tiles, to about a tenth of a pixel, or None if they do not tell."""
+    if before.std() < _MIN_TEXTURE:
+        return None
+    taper = np.hanning(len(before))
+    spectra = [np.fft.rfft2((tile - tile.mean()) * taper * taper[:, None]) for tile in (before, after)]
+    cross = spectra[0].conj() * spectra[1]
+    correlation = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), before.shape)
+    row, column = np.unravel_index(correlation.argmax(), correlation.shape)
+    if correlation[row, column] < _MIN_PEAK:
+        return None
+    return float(np.hypot(_refine(correlation[:, column], row), _refine(correlation[row], column)))
+
+
+def _refine(line, peak):
+    """A peak's place with a fraction, around 0: a shift spreads over its two nearest pixels in proportion."""
+    size = len(line)
+    here, beside = line[peak], max((line[(peak + step) % size], step) for step in (-1, 1))
+    fraction = max(beside[0], 0.0) / (max(beside[0], 0.0) + here) * beside[1]
+    return (peak + size // 2) % size - size // 2 + fraction
+
+
+def _picture(brightest):
+    """(first, one past the last) row or column that is not black."""
+    bright = np.flatnonzero(brightest > _BLACK)
+    return (int(bright[0]), int(bright[-1]) + 1) if len(bright) else (0, len(brightest))

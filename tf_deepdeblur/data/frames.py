@@ -1,0 +1,206 @@
+"""Sharp frames in the order they are shown, from a video file or a folder of images; few are in memory at a time.
+
+A reader has ``path``, ``name``, ``size_bytes``, ``count`` (frames, or None if the file does not say), ``rate`` (frames
+per second, or None) and, after it was iterated, ``damage``: None, or what could not be read, in words. Frames are
+upright: the rotation that a phone writes beside the picture is applied.
+"""
+
+import re
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from tf_deepdeblur.devices import num_cores
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.images import IMAGE_SUFFIXES, read_image
+
+_NO_VIDEO = "give a video with moving pictures, or a folder of images"
+_MAX_REORDER = 4  # encoders rarely put more than three frames before one that they refer to
+
+
+class Frame(NamedTuple):
+    """One frame: its number, its time in seconds (None without a clock), and uint8 RGB [H, W, 3].
+
+    ``follows`` is False for the first frame, and where frames before this one are missing.
+    """
+
+    number: int
+    time: float | None
+    image: np.ndarray
+    follows: bool
+
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".mpg", ".mpeg", ".360"})
+
+
+def find_sources(path):
+    """The videos and folders of images below a path: itself, or in name order what a folder of such things holds."""
+    path = Path(path)
+    if not path.is_dir() or image_files(path):
+        return [path]
+    children = (child for child in sorted(path.iterdir()) if child.is_dir() or child.suffix.lower() in VIDEO_SUFFIXES)
+    return [source for child in children for source in find_sources(child)]
+
+
+def open_frames(path):
+    """A reader of a video file or of a folder of images.
+
+    Raises:
+        InputError: naming the path, if it is neither.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    return FolderFrames(path) if path.is_dir() else VideoFrames(path)
+
+
+class VideoFrames:
+    """The frames of a video's first picture stream, decoded as they are asked for.
+
+    A damaged packet spoils all frames up to the next key frame: they are left out, and the frame after them does not
+    ``follow``.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.name = self.path.stem
+        self.size_bytes = self.path.stat().st_size
+        self.damage = None
+        self._left_out = 0
+        with _open(self.path) as container:
+            stream = container.streams.video[0]
+            rate = stream.average_rate or stream.guessed_rate
+            seconds = None if stream.duration is None else float(stream.duration * stream.time_base)
+            self._promised = stream.frames
+        self.rate = None if rate is None else float(rate)
+        self.count = self._promised or (round(seconds * self.rate) if seconds and self.rate else None)
+
+    def __iter__(self):
+        self.damage, self._left_out = None, 0
+        shown = 0
+        with _open(self.path) as container:
+            for frame, follows in self._whole(_decoded(container)):
+                yield Frame(shown + self._left_out, frame.time, _upright(frame), follows)
+                shown += 1
+        lost = max(self._left_out, self._promised - shown)
+        if lost:
+            self.damage = f"damaged or cut off: {lost} frames that cannot be decoded rightly were left out"
+        if not shown:
+            raise InputError(f"{self.path}: not one frame could be decoded; {_NO_VIDEO}")
+
+    def _whole(self, frames):
+        """(frame, follows) of the frames that no damage can have reached."""
+        held = deque()  # frames that are shown before a damaged one may refer to it
+        intact, follows = True, False
+        for frame in frames:
+            if frame is None or frame.is_corrupt:
+                self._left_out += len(held) + 1
+                held.clear()
+                intact, follows = False, False
+            elif not intact and not frame.key_frame:
+                self._left_out += 1
+            else:
+                intact = True
+                held.append((frame, follows))
+                follows = True
+            if len(held) > _MAX_REORDER:
+                yield held.popleft()
+        yield from held
+
+
+class FolderFrames:
+    """The images of one folder, in the natural order of their names (2 before 10); they have no clock."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.name = self.path.resolve().name
+        self.damage = None
+        self.rate = None
+        self._files = image_files(self.path)
+        if not self._files:
+            raise InputError(f"{self.path}: no images in this folder; {_NO_VIDEO}")
+        self.count = len(self._files)
+        self.size_bytes = sum(file.stat().st_size for file in self._files)
+
+    def __iter__(self):
+        broken, follows = [], False
+        with ThreadPoolExecutor(num_cores()) as pool:
+            for number, image in enumerate(_ahead(pool, _read_or_error, self._files)):
+                if isinstance(image, InputError):
+                    broken.append(image)
+                else:
+                    yield Frame(number, None, image, follows)
+                follows = not isinstance(image, InputError)
+        if len(broken) == len(self._files):
+            raise broken[0]
+        self.damage = f"{len(broken)} images were left out, such as {broken[0]}" if broken else None
+
+
+def image_files(folder):
+    """The image files of a folder in the natural order of their names."""
+    files = (path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    return sorted(files, key=lambda path: [int(part) if part.isdigit() else part for part in _digits(path.name)])
+
+
+def _digits(name):
+    return re.split(r"(\d+)", name)
+
+
+def _open(path):
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path}: cannot be read as a video ({reason}); {_NO_VIDEO}") from error
+    if not container.streams.video:
+        container.close()
+        raise InputError(f"{path}: has no moving pictures (sound only?); {_NO_VIDEO}")
+    return container
+
+
+def _decoded(container):
+    """All frames of the picture stream in the order they are shown; None where the decoder met damage."""
+    stream = container.streams.video[0]
+    stream.thread_type = "FRAME"  # sliced decoding conceals damage without saying so
+    stream.codec_context.thread_count = min(max(num_cores(), 2), 4)
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:  # the file ends in the middle of a packet
+            yield from stream.codec_context.decode(None)
+            yield None
+            return
+        if packet is None:
+            return
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            yield None
+
+
+def _upright(frame):
+    image = frame.to_ndarray(format="rgb24", src_color_range=frame.color_range)
+    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+
+
+def _read_or_error(path):
+    try:
+        return read_image(path)
+    except InputError as error:
+        return error
+
+
+def _ahead(pool, function, items):
+    """``function`` of every item in order, computed by a pool a few items in advance."""
+    waiting = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > 2 * num_cores():
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,100 @@
+"""What a made data set says about itself: a table of all pairs, and a picture of some."""
+
+import csv
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from tf_deepdeblur.images import read_image, side_by_side, write_image
+
+COLUMNS = (
+    "sequence", "file", "source", "first_frame", "frames",
+    "fps", "exposure_s", "psnr_blur_gamma", "psnr_blur", "motion_px",
+)  # fmt: skip
+_MOST_ROWS = 16
+_WIDTH, _HEIGHT, _LABEL = 320, 200, 14
+
+
+def write_manifest(path, rows):
+    """Writes dicts with the keys ``COLUMNS`` as CSV; the file appears whole or not at all.
+
+    PSNR is in dB, of each blurry image against the sharp one; motion is in pixels, between the two frames in the middle
+    of the window. What is not known is empty.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_summary(folder):
+    """Writes ``manifest.csv`` and ``contact_sheet.png`` of all whole sequences of a data set, if there are any.
+
+    Each row of the sheet shows the blurry and the sharp image, then where they differ most, pixel by pixel.
+    """
+    found = [(path.parent, _read(path)) for path in sorted(folder.glob("*/*/manifest.csv"))]
+    pairs = [(sequence, row) for sequence, rows in found for row in rows]
+    if pairs:
+        write_manifest(folder / "manifest.csv", [row for _, row in pairs])
+        count = min(_MOST_ROWS, len(pairs))
+        chosen = [pairs[i * len(pairs) // count] for i in range(count)]
+        sheet = np.concatenate([_sheet_row(folder, *pair) for pair in chosen])
+        write_image(folder / "contact_sheet.png", sheet)
+
+
+def write_text(path, text):
+    """Writes a text file that appears whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text)
+    part.replace(path)
+
+
+def _read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _sheet_row(folder, sequence, row):
+    blurry, sharp = (read_image(sequence / kind / row["file"]) for kind in ("blur_gamma", "sharp"))
+    top, left = _busiest(blurry, sharp)
+    details = [image[top : top + _HEIGHT, left : left + _WIDTH] for image in (blurry, sharp)]
+    pictures = [_fitted(image) for image in (blurry, sharp, *details)]
+    label = f"{sequence.relative_to(folder)}/{row['file']}   {row['source']} frame {row['first_frame']}"
+    label += f"   M = {row['frames']}   exposure {row['exposure_s'] or '?'} s   {row['psnr_blur_gamma']} dB"
+    label += f"   motion {row['motion_px'] or '?'} px"
+    joined = side_by_side(pictures)
+    return np.concatenate([_text(label, joined.shape[1]), joined])
+
+
+def _busiest(blurry, sharp):
+    """(top, left) of the window where the two images differ most, on a coarse grid."""
+    error = np.abs(blurry.astype(np.int16) - sharp).sum(axis=-1, dtype=np.int64)
+    total = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    height, width = min(_HEIGHT, error.shape[0]), min(_WIDTH, error.shape[1])
+    tops = np.arange(0, error.shape[0] - height + 1, 16)[:, None]
+    lefts = np.arange(0, error.shape[1] - width + 1, 16)[None]
+    sums = (
+        total[tops + height, lefts + width]
+        - total[tops, lefts + width]
+        - total[tops + height, lefts]
+        + total[tops, lefts]
+    )
+    row, column = np.unravel_index(sums.argmax(), sums.shape)
+    return int(tops[row, 0]), int(lefts[0, column])
+
+
+def _fitted(image):
+    """A copy of at most _WIDTH x _HEIGHT, on white."""
+    picture = Image.fromarray(image)
+    picture.thumbnail((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
+    canvas.paste(picture)
+    return np.asarray(canvas)
+
+
+def _text(label, width):
+    canvas = Image.new("RGB", (width, _LABEL), "white")
+    ImageDraw.Draw(canvas).text((2, 1), label, fill="black")
+    return np.asarray(canvas)

@@ -1,0 +1,189 @@
+"""Which blur sequences to make: their sources, names, M and place in ``train`` or ``test``."""
+
+import random
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tf_deepdeblur.data.frames import FolderFrames, VideoFrames, find_sources, image_files, open_frames
+from tf_deepdeblur.data.response import GAMMA
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.images import image_size
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the pixels depend on, besides the sources.
+
+    Attributes:
+        min_frames: least M; M is odd, and drawn once per sequence.
+        max_frames: greatest M.
+        crf: "gamma", "linear" or the CSV file of a response curve, see ``response.table_response``.
+        gamma: exponent of "gamma".
+        stride: frames from one window's start to the next one's; 0 for M - overlap.
+        overlap: frames that neighbouring windows share.
+        first_frame: number of the first frame to use.
+        last_frame: the first one that is not used any more; 0 for all.
+        crop: (left, top, width, height) to use of each frame; () for all of it.
+        downscale: whole factor by which frames are made smaller first, by the mean of its squares.
+        fps: the camera's frames per second where the file does not say; 0 to believe the file.
+        from_photos: whether the sources are photographs, shaken by ``blur.shake_photo``.
+        takes: pairs from each photograph.
+        seed: of all that is drawn.
+
+    Raises:
+        InputError: naming the flag, if values are out of their limits or contradict each other.
+    """
+
+    min_frames: int = 7
+    max_frames: int = 13
+    crf: str = "gamma"
+    gamma: float = GAMMA
+    stride: int = 0
+    overlap: int = 0
+    first_frame: int = 0
+    last_frame: int = 0
+    crop: tuple[int, ...] = ()
+    downscale: int = 1
+    fps: float = 0.0
+    from_photos: bool = False
+    takes: int = 4
+    seed: int = 0
+
+    def __post_init__(self):
+        if not self.odd_numbers:
+            raise InputError(f"no odd number from --min_frames={self.min_frames} to --max_frames={self.max_frames}")
+        if self.stride and self.overlap:
+            raise InputError("--stride and --overlap say the same thing: give one of them")
+        if self.overlap >= self.odd_numbers[0]:
+            raise InputError(f"--overlap must be below the {self.odd_numbers[0]} frames of the smallest window")
+        if self.last_frame and self.last_frame <= self.first_frame:
+            raise InputError("--last_frame must be above --first_frame, or 0 for all frames")
+        if self.crop and (len(self.crop) != 4 or min(self.crop) < 0 or min(self.crop[2:]) < 1):
+            raise InputError("--crop takes four whole numbers: left,top,width,height")
+        if self.from_photos and self.odd_numbers[0] < 3:
+            raise InputError("--from_photos needs --min_frames=3 or more: one frame does not move")
+
+    @property
+    def odd_numbers(self):
+        """Every M that can be drawn."""
+        return [number for number in range(max(self.min_frames, 1), self.max_frames + 1) if number % 2]
+
+
+class Photo(NamedTuple):
+    """A still photograph as a source of ``count`` pairs."""
+
+    path: Path
+    name: str
+    size_bytes: int
+    count: int
+    rate: None = None
+    damage: None = None
+
+
+class Sequence(NamedTuple):
+    """One sequence to make: its folder is ``split``/``name``; M is ``num_frames``."""
+
+    name: str
+    split: str
+    source: VideoFrames | FolderFrames | Photo
+    num_frames: int
+
+    @property
+    def key(self):
+        """What all draws of the sequence depend on, besides the seed: the name without M."""
+        return re.sub(r"_\d+(_\d+)$", r"\1", self.name)
+
+
+def plan(inputs, output_dir, settings, test_fraction=1 / 3, test_sequences=()):
+    """Turns paths into sequences.
+
+    M and the split are drawn per sequence from the seed and the sequence's name, so that they depend neither on the
+    order of the inputs nor on what is done already. What is in the folder stays in its part of it.
+
+    Args:
+        inputs: videos, folders of images, or folders of such; with ``from_photos`` photographs or folders of them.
+        output_dir: folder of the data set.
+        settings: Settings.
+        test_fraction: part of the sequences that goes to ``test``; at least one of several unless it is 0.
+        test_sequences: names of the sources that go there instead, without folder and suffix.
+
+    Returns:
+        (sequences, failures): a list of Sequence, and a line for each input that cannot be used.
+
+    Raises:
+        InputError: if ``test_sequences`` names what is not there, or what is in ``train`` already.
+    """
+    sources, failures = _open_all(inputs, settings)
+    missing = set(test_sequences) - {source.name for source in sources}
+    if missing:
+        raise InputError(f"--test_sequences: no input is called {', '.join(sorted(missing))}")
+    keys = _keys(sources)
+    tests = {key for key, source in zip(keys, sources, strict=True) if source.name in test_sequences}
+    if not test_sequences:
+        tests = _drawn_tests(keys, test_fraction, settings.seed)
+    sequences = []
+    for key, source in zip(keys, sources, strict=True):
+        num_frames = _random(settings.seed, key).choice(settings.odd_numbers)
+        name = re.sub(r"(_\d+)$", rf"_{num_frames:02d}\1", key)
+        split = SPLITS[key in tests]
+        made = [made for made in SPLITS if (Path(output_dir) / made / name).is_dir()]
+        if made and made != [split] and test_sequences:
+            raise InputError(
+                f"{Path(output_dir) / made[0] / name}: --test_sequences wants it in {split}/; move it there"
+            )
+        sequences.append(Sequence(name, made[0] if made else split, source, num_frames))
+    return sequences, failures
+
+
+def _open_all(inputs, settings):
+    """(sources in name order, failures)."""
+    find, open_source = (_find_photos, _photo(settings)) if settings.from_photos else (find_sources, open_frames)
+    sources, failures = {}, []
+    for path in map(Path, inputs):
+        found = find(path)
+        if not found:
+            failures.append(f"{path}: nothing to use in this folder; give videos or folders of images")
+        for item in found:
+            try:
+                sources[item.resolve()] = open_source(item)
+            except InputError as error:
+                failures.append(str(error))
+    return sorted(sources.values(), key=lambda source: (source.name, source.path)), failures
+
+
+def _keys(sources):
+    """<name>_<n> of every source: n counts sources of the same name."""
+    seen, keys = Counter(), []
+    for source in sources:
+        name = re.sub(r"[^\w.-]+", "-", source.name)
+        keys.append(f"{name}_{seen[name]:02d}")
+        seen[name] += 1
+    return keys
+
+
+def _drawn_tests(keys, fraction, seed):
+    """The keys of the sequences for ``test``; some are left for ``train``."""
+    least = 1 if fraction > 0 and len(keys) > 1 else 0
+    count = min(max(round(fraction * len(keys)), least), max(len(keys) - 1, 0))
+    return set(sorted(keys, key=lambda key: _random(seed, f"split/{key}").random())[:count])
+
+
+def _random(seed, key):
+    return random.Random(f"{seed}/{key}")
+
+
+def _find_photos(path):
+    return image_files(path) if path.is_dir() else [path]
+
+
+def _photo(settings):
+    def open_photo(path):
+        image_size(path)
+        return Photo(path, path.stem, path.stat().st_size, settings.takes)
+
+    return open_photo

@@ -1,0 +1,127 @@
+"""Windows of successive frames: what one exposure sees (section 2)."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from tf_deepdeblur.data.blur import Exposure, Shake, shake_photo
+from tf_deepdeblur.data.frames import Frame
+
+_PATH = (0.3, 1.0)  # shortest and longest camera path, in pixels per step between frames
+_THUMB = 8  # thumbnails that are compared have an eighth of the frame's sides
+
+
+class Window(NamedTuple):
+    """M successive frames as one exposure.
+
+    Attributes:
+        first: number of its first frame in the source.
+        blurry: the images that the exposures make, in the order of the responses; uint8 [H, W, 3] each.
+        sharp: the middle frame.
+        before: the frame before the middle one (the middle one itself if M = 1).
+        times: seconds of all M frames; None each without a clock.
+        differences: mean absolute difference of each two neighbours in grey levels, over thumbnails; M - 1 numbers.
+    """
+
+    first: int
+    blurry: list
+    sharp: np.ndarray
+    before: np.ndarray
+    times: list
+    differences: list
+
+
+def windows(frames, num_frames, stride, responses):
+    """Cuts a sequence into windows; one starts every ``stride`` frames, and anew after frames that are missing.
+
+    Each frame is added to a running sum once and, where windows overlap, taken away once: the cost per frame does not
+    grow with ``num_frames``, and no more than ``num_frames`` of them are in memory.
+
+    Args:
+        frames: iterable of Frame, all of one size.
+        num_frames: M, odd.
+        stride: frames from the start of a window to the start of the next.
+        responses: the Responses to average with.
+
+    Yields:
+        Window.
+    """
+    held = deque()  # (frame, difference to the one before)
+    exposures = [Exposure(response) for response in responses]
+    last_thumb, wait = None, 0
+    for frame in frames:
+        if not frame.follows:
+            _forget(held, exposures, len(held))
+            last_thumb, wait = None, 0
+        if wait:
+            wait -= 1
+            continue
+        thumb = _thumb(frame.image)
+        difference = 0.0 if last_thumb is None else float(np.abs(thumb - last_thumb).mean())
+        last_thumb = thumb
+        held.append((frame, difference))
+        for exposure in exposures:
+            exposure.add(frame.image)
+        if len(held) == num_frames:
+            yield _window(held, exposures)
+            _forget(held, exposures, min(stride, num_frames))
+            wait = max(stride - num_frames, 0)
+
+
+def _window(held, exposures):
+    frames = [frame for frame, _ in held]
+    middle = len(frames) // 2
+    return Window(
+        first=frames[0].number,
+        blurry=[exposure.observed() for exposure in exposures],
+        sharp=frames[middle].image,
+        before=frames[max(middle - 1, 0)].image,
+        times=[frame.time for frame in frames],
+        differences=[difference for _, difference in held][1:],
+    )
+
+
+def _forget(held, exposures, count):
+    """Drops the ``count`` oldest frames."""
+    if count == len(held):
+        held.clear()
+        for exposure in exposures:
+            exposure.clear()
+        return
+    for _ in range(count):
+        frame, _ = held.popleft()
+        for exposure in exposures:
+            exposure.remove(frame.image)
+
+
+def _thumb(image):
+    return np.asarray(Image.fromarray(image).reduce(_THUMB), np.float32)
+
+
+def photo_windows(photo, num_frames, responses, generators):
+    """Windows that a shaking camera would see of a photograph, see ``blur.shake_photo``.
+
+    The camera's path is at most M - 1 pixels long, so that neighbouring frames are about a pixel apart. In half of the
+    windows a part of the photograph moves on its own in front of it.
+
+    Args:
+        photo: uint8 [H, W, 3].
+        num_frames: M, odd, at least 3.
+        responses: the Responses to average with.
+        generators: a numpy Generator for each window.
+
+    Yields:
+        Window, smaller than the photograph by what the motion would uncover; ``first`` counts them.
+
+    Raises:
+        ValueError: if the motion leaves nothing of the photograph.
+    """
+    height, width = photo.shape[0] // 3, photo.shape[1] // 3
+    for number, rng in enumerate(generators):
+        shake = Shake(pixels=rng.uniform(*_PATH) * (num_frames - 1))
+        moving_object = photo[:height, :width] if rng.random() < 0.5 else None
+        images = shake_photo(photo, num_frames, shake, rng, moving_object)
+        frames = (Frame(number, None, image, position > 0) for position, image in enumerate(images))
+        yield next(windows(frames, num_frames, num_frames, responses))

@@ -1,0 +1,1 @@
+"""From benchmark folders to the tables of the paper."""

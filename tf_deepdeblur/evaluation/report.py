@@ -1,0 +1,111 @@
+"""The summary of an evaluation, and its table beside the paper's Tables 2 and 3."""
+
+import math
+
+MEASURES = {
+    "psnr": ("PSNR (dB)", ".2f"),
+    "ssim_gaussian": ("SSIM (gaussian)", ".4f"),
+    "ssim_matlab3d": ("SSIM (matlab3d)", ".4f"),
+    "mssim": ("MSSIM (Koehler's)", ".4f"),
+    "seconds": ("Runtime (s per image)", ".3g"),
+}
+_METHODS = ("Sun et al.", "Kim and Lee", "K = 1", "K = 2", "K = 3")
+_PAPER = {
+    "gopro": {
+        "psnr": ("24.64", "23.64", "28.93", "29.23", "29.08"),
+        "ssim_matlab3d": ("0.8429", "0.8239", "0.9100", "0.9162", "0.9135"),
+        "seconds": ("20 min", "1 hr", "7.21", "4.33", "3.09"),
+    },
+    "kohler": {
+        "psnr": ("25.22", "24.68", "25.74", "26.02", "26.48"),
+        "mssim": ("0.7735", "0.7937", "0.8042", "0.8116", "0.8079"),
+    },
+}
+_SOURCES = {
+    "gopro": "Columns marked 'paper': Nah et al., CVPR 2017, Table 2: 1111 images, blur_gamma, on a GTX Titan X.",
+    "kohler": "Columns marked 'paper': Nah et al., CVPR 2017, Table 3: 48 images, trained with a linear response.",
+}
+_VARIANTS = {
+    "ssim_gaussian": "gaussian: SSIM of each channel as scikit-image computes it with Gaussian weights.",
+    "ssim_matlab3d": "matlab3d: SSIM as MATLAB's ssim computes it for an RGB volume. The paper's SSIM "
+    "is of this kind (its author in issue 51 of SeungjunNah/DeepDeblur_release).",
+    "mssim": "PSNR and MSSIM by the Koehler data set's own protocol: grey, registered, best of each trajectory.",
+}
+
+
+def summarise(rows, header, num_available):
+    """The content of ``results.json``.
+
+    Args:
+        rows: list of dicts, each with "name", the measures it has, and "blurry" with the blurry image's measures.
+        header: dict with "benchmark", "blur_key" and "model".
+        num_available: images that the benchmark has.
+
+    Returns:
+        Dict with the header, "num_images", "num_available", "mean" and "blurry" (means of the measures that every row
+        has: images without a reference have none) and "rows". "seconds" is the mean of the calls that were timed.
+    """
+    timed = [row["seconds"] for row in rows if row["seconds"] is not None]
+    mean = _means(rows) | ({"seconds": _mean(timed)} if timed else {})
+    blurry = _means([row["blurry"] for row in rows])
+    return {
+        **header,
+        "num_images": len(rows),
+        "num_available": num_available,
+        "mean": mean,
+        "blurry": blurry,
+        "rows": rows,
+    }
+
+
+def markdown(results):
+    """``results.md``: the means in the paper's form, with the paper's numbers beside them where they are comparable."""
+    paper = _paper_columns(results)
+    columns = ["Measure", "blurry input", "restored", *(f"{method} (paper)" for method in _METHODS if paper)]
+    table = [columns, ["---"] * len(columns)]
+    for measure, (title, form) in MEASURES.items():
+        if measure in results["mean"]:
+            ours = [_number(results[kind].get(measure), form) for kind in ("blurry", "mean")]
+            table.append([title, *ours, *(paper.get(measure, ["-"] * len(_METHODS)) if paper else ())])
+    lines = ["| " + " | ".join(cells) + " |" for cells in table]
+    return "\n".join([f"# {_title(results)}", "", *lines, "", *_notes(results), ""])
+
+
+def _title(results):
+    blur_key = f", {results['blur_key']}" if results["blur_key"] else ""
+    return f"{results['benchmark']}{blur_key}, {results['num_images']} images"
+
+
+def _notes(results):
+    notes = [f"Model: {results['model'] or 'not named'}. Means of the values of each image, taken on 8-bit pixels."]
+    notes += [note for measure, note in _VARIANTS.items() if measure in results["mean"]]
+    if "psnr" not in results["mean"]:
+        notes.append("There are no sharp images, so there is nothing to measure: see sheet.png.")
+    if results["num_images"] < results["num_available"]:
+        notes.append(
+            f"Only {results['num_images']} of {results['num_available']} images: not comparable with whole sets."
+        )
+    if results["benchmark"] == "gopro" and results["blur_key"] != "blur_gamma":
+        notes.append("The paper evaluates on blur_gamma, so its numbers do not belong beside these.")
+    if _paper_columns(results):
+        notes.append(_SOURCES[results["benchmark"]])
+    return [f"- {note}" for note in notes]
+
+
+def _paper_columns(results):
+    if results["benchmark"] == "gopro" and results["blur_key"] != "blur_gamma":
+        return None
+    return _PAPER.get(results["benchmark"])
+
+
+def _means(rows):
+    measures = [measure for measure in MEASURES if measure != "seconds" and all(measure in row for row in rows)]
+    return {measure: _mean([row[measure] for row in rows]) for measure in measures}
+
+
+def _mean(values):
+    return math.fsum(values) / len(values)
+
+
+def _number(value, form):
+    return "-" if value is None else format(value, form)
