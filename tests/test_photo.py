@@ -317,7 +317,7 @@ def test_sizes_beyond_the_limits_are_refused_by_the_header_alone(tmp_path):
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    assert refusal(tmp_path / "photo.heic") == "HEIC needs the package pillow-heif: pip install pillow-heif"
+    assert refusal(tmp_path / "photo.heic") == "HEIC needs the package pillow-heif: pip install 'tf_deepdeblur[heic]'"
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):

@@ -166,7 +166,7 @@ def _learn_heif():
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise InputError("HEIC needs the package pillow-heif: pip install pillow-heif") from error
+        raise InputError("HEIC needs the package pillow-heif: pip install 'tf_deepdeblur[heic]'") from error
     register_heif_opener()
 
 

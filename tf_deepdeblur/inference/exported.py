@@ -6,8 +6,6 @@ least 8, and returns ``restored``, or it has one fixed size. Both compute the wh
 they were exported in.
 """
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
@@ -82,7 +80,7 @@ class TFLite:
 
         self._path = path
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=_num_cores())
+            self._interpreter = Interpreter(model_path=str(path), num_threads=devices.num_cores())
             self._run = self._interpreter.get_signature_runner(_SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -143,7 +141,3 @@ def _unusable(path, reason):
 
 def _first_line(error):
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _num_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
