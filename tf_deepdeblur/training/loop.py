@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm
 
-from tf_deepdeblur.config import changed_model_flags, read_flagfile, to_flagfile
+from tf_deepdeblur.config import changed_model_flags, flag_values, read_flagfile, to_flagfile
 from tf_deepdeblur.data.demo import make_demo_dataset
 from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
@@ -37,7 +38,7 @@ from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.held_out import HeldOut
 from tf_deepdeblur.training.report import Report
 from tf_deepdeblur.training.schedule import step_decay
-from tf_deepdeblur.training.strategy import is_chief, make_strategy
+from tf_deepdeblur.training.strategy import check_cluster, is_chief, make_strategy
 
 
 class Data(NamedTuple):
@@ -73,19 +74,23 @@ def train(config):
         raise InputError(f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
     with strategy.scope():
         model = build_model(config)
-    run = _Run(config, strategy, model, data)
-    with _stop_signals() as stop:
-        return run.train(stop)
+    with _stop_signals() as stop, _plain_errors(config):
+        return _Run(config, strategy, model, data).train(stop)
 
 
 def describe(config):
-    """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text.
+    """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text; reads every image.
 
     Raises:
         InputError: as ``train`` does, for the data and the run folder.
     """
     _check_run_dir(config)
+    if config.runtime.strategy == "multi_worker":
+        check_cluster()
     data = open_data(config)
+    for source in filter(None, data):
+        for index in tqdm(range(len(source)), desc="read every pair", unit="pair"):
+            source.frames(index)
     model = build_model(config)
     lines = [f"training pairs: {len(data.training)}, for example"]
     lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
@@ -146,6 +151,10 @@ class _Run:
             _write_config(self._run_dir, config)
         self._checkpoints = Checkpoints(self._run_dir / "checkpoints", model)
         self._first_step = self._checkpoints.restore()
+        if not self._first_step and (self._run_dir / "generator.keras").exists():
+            raise InputError(
+                f"{self._run_dir}: holds a trained network but no checkpoint to go on from; use a new --run_dir"
+            )
         self._losses = []
         self._scores = {}
         self._report = None
@@ -213,7 +222,7 @@ class _Run:
                 raise
             if self._is_chief and step > self._first_step:
                 self._save(step)
-            raise InputError(f"{failure}. {step} steps are saved: start again with the same command") from error
+            raise InputError(f"{failure}, then start the same command again: {step} steps are saved") from error
 
     def _after(self, step, is_last):
         """Logs, evaluates and saves what is due after a step."""
@@ -234,8 +243,8 @@ class _Run:
         broken = [name for name, value in means.items() if not math.isfinite(value)]
         if broken:
             raise InputError(
-                f"{', '.join(broken)} is not finite at step {step}; the last good checkpoint is "
-                f"{self._checkpoints.latest or 'none yet'}. Try a lower --learning_rate or --precision=float32"
+                f"{', '.join(broken)} is not finite at step {step}; {self._checkpoints.last_good}. "
+                "Try a lower --learning_rate or --precision=float32"
             )
         self._report.losses(step, means, float(f"{_learning_rate(self._config)(step - 1):.6g}"))
 
@@ -291,7 +300,10 @@ def _check_run_dir(config):
     """Refuses to resume a run of another model."""
     path = Path(config.run_dir).expanduser() / "config.cfg"
     if path.exists():
-        changed = changed_model_flags(read_flagfile(path.read_text()), config)
+        saved = read_flagfile(path.read_text(errors="replace"))
+        if not saved.keys() >= flag_values(config.model).keys():
+            raise InputError(f"{path}: is damaged; restore it or use a new --run_dir")
+        changed = changed_model_flags(saved, config)
         if changed:
             raise InputError(f"{path.parent} holds another model ({'; '.join(changed)}); use a new --run_dir")
 
@@ -304,6 +316,18 @@ def _write_config(run_dir, config):
         part.replace(run_dir / "config.cfg")
     except OSError as error:
         raise InputError(f"{run_dir}: cannot be written ({error.strerror}); choose another --run_dir") from error
+
+
+@contextlib.contextmanager
+def _plain_errors(config):
+    """Says what a full disk and a full device mean for the run."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{config.run_dir}: cannot be written ({error}). Make room, then start again") from error
+    except tf.errors.ResourceExhaustedError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"out of memory ({reason}); use a smaller --batch_size or --patch_size") from error
 
 
 @contextlib.contextmanager
