@@ -13,8 +13,6 @@ MultiWorkerMirroredStrategy in Keras 3. A run folder holds
 
 import contextlib
 import math
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +36,7 @@ from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.held_out import HeldOut
 from tf_deepdeblur.training.report import Report
 from tf_deepdeblur.training.schedule import step_decay
+from tf_deepdeblur.training.signals import stop_signals
 from tf_deepdeblur.training.strategy import check_cluster, is_chief, make_strategy
 
 
@@ -74,7 +73,7 @@ def train(config):
         raise InputError(f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
     with strategy.scope():
         model = build_model(config)
-    with _stop_signals() as stop, _plain_errors(config):
+    with stop_signals() as stop, _plain_errors(config):
         return _Run(config, strategy, model, data).train(stop)
 
 
@@ -328,24 +327,3 @@ def _plain_errors(config):
     except tf.errors.ResourceExhaustedError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"out of memory ({reason}); use a smaller --batch_size or --patch_size") from error
-
-
-@contextlib.contextmanager
-def _stop_signals():
-    """Yields an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(signal_number, frame):
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
