@@ -167,8 +167,9 @@ def flag_fields(config_class=TrainConfig):
 
 
 def flag_values(config):
-    """{flag name: value as it is written on the command line} of a configuration."""
-    owners = ((config if group is None else getattr(config, group), item.name) for group, item in flag_fields())
+    """{flag name: value as it is written on the command line} of a configuration or one of its groups."""
+    fields = flag_fields(type(config))
+    owners = ((config if group is None else getattr(config, group), item.name) for group, item in fields)
     return {name: _as_text(getattr(owner, name)) for owner, name in owners}
 
 

@@ -65,6 +65,9 @@ def _guarded(main, argv):
     except InputError as error:
         _complain(argv[0], error)
         return 2 if isinstance(error, UsageError) else 1
+    except OSError as error:  # no disk space, no permission, a closed pipe
+        _complain(argv[0], error)
+        return 1
     except KeyboardInterrupt:
         _complain(argv[0], "interrupted")
         return 130

@@ -88,8 +88,14 @@ def read_photo(path):
     """
     with _opened(path) as image:
         _require_one_picture(image)
+        has_16_bits = lossless.has_16_bits(image)  # asked first: looking for EXIF may load the pixels
         exif, orientation = _upright_exif(path, image)
-        pixels = _upright(*_pixels(path, image, orientation))
+        if has_16_bits:
+            pixels = lossless.read_16_bits(path, image)
+        else:
+            pixels = _eight_bit_pixels(path, image)
+            orientation = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself
+        pixels = _upright(pixels, orientation)
         channels = pixels.shape[2]
         return Photo(
             image=pixels[:, :, :3] if channels >= 3 else np.repeat(pixels[:, :, :1], 3, axis=2),
@@ -160,7 +166,7 @@ def _learn_heif():
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise InputError("HEIC needs the package pillow-heif: pip install pillow-heif") from error
+        raise InputError("HEIC needs the package pillow-heif: pip install 'tf_deepdeblur[heic]'") from error
     register_heif_opener()
 
 
@@ -178,10 +184,11 @@ def _require_one_picture(image):
         raise InputError(f"holds {image.n_frames} pictures (animation or pages); save each one as a file")
 
 
-def _pixels(path, image, orientation):
-    """(pixels, their orientation): uint8 or uint16 [H, W, C] with 1 to 4 channels."""
-    if lossless.has_16_bits(image):
-        return lossless.read_16_bits(path, image), orientation
+def _eight_bit_pixels(path, image):
+    """The pixels of an opened image as uint8 [H, W, C] with 1 to 4 channels."""
+    if image.format == "PNG":
+        with Image.open(path) as again:
+            again.verify()  # the check sums, which Pillow does not look at when it loads the pixels
     if image.mode not in _MODES:
         raise InputError(f"has colours of the kind {image.mode}, which is not supported; save it as RGB")
     mode = _MODES[image.mode]
@@ -189,8 +196,7 @@ def _pixels(path, image, orientation):
         mode = _WITH_ALPHA[mode]
     image.load()
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    turned = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself
-    return pixels if pixels.ndim == 3 else pixels[:, :, None], turned
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def _upright_exif(path, image):

@@ -69,7 +69,7 @@ def forward_and_backward(generator, blurry, sharp):
 def alternate(steps):
     """Median seconds of each function; one call of each in turn, so that all meet the same machine."""
     times = {name: [] for name in steps}
-    for step in [*steps.values(), *steps.values()]:
+    for step in 2 * [*steps.values()]:
         step()
     for _ in range(_REPEATS.value):
         for name, step in steps.items():
@@ -83,16 +83,16 @@ def measure_pipeline(config):
     from tf_deepdeblur.data.pipeline import Shard, training_batches
     from tf_deepdeblur.training.loop import open_data
 
-    shard = Shard(config.optimizer.batch_size)
-    source = open_data(config).training
-    batches = iter(training_batches(source, config.data.patch_size, 0, (0, 10**9), shard))
+    data, shard, source = config.data, Shard(config.optimizer.batch_size), open_data(config).training
+    batches = iter(training_batches(source, data.patch_size, 0, (0, 10**9), shard, data.crops_per_image))
     for name in ("first pass, decoding", "later, from memory where it fits"):
         count = max(20, 2 * len(source) // shard.batch_size)
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         for _ in range(count):
             next(batches)
-        rate = count * shard.batch_size / (time.perf_counter() - start)
-        yield {"name": name, "patches_per_second": round(rate, 1), "patch_size": config.data.patch_size}
+        patches, seconds, cost = count * shard.batch_size, time.perf_counter() - start, time.process_time() - used
+        row = {"patches_per_second": round(patches / seconds, 1), "cpu_ms_per_patch": round(1000 * cost / patches, 2)}
+        yield {"name": name, **row, "dataset": data.dataset, "patch_size": data.patch_size}
 
 
 if __name__ == "__main__":

@@ -26,6 +26,11 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", "deblurred", "Folder to write to
 _TILE = flags.DEFINE_string(
     "tile", "auto", "Side of the tiles in pixels: less takes less memory; 0 is off; auto suits the free memory."
 )
+flags.register_validator(
+    _TILE,
+    lambda tile: tile in ("auto", "0") or (tile.isdigit() and int(tile) >= 32),
+    "must be auto, 0 (off) or at least 32",
+)
 _PRECISION = flags.DEFINE_enum(
     "precision",
     "auto",
@@ -42,12 +47,12 @@ _COMPARE = flags.DEFINE_bool("compare", False, "Also write pictures before | aft
 def main(argv):
     if len(argv) < 2:
         raise tool_flags.UsageError("name at least one image, folder or video to deblur")
-    tile = _parse_tile(_TILE.value)
     # Imported late, after tool_flags.run has started TensorFlow quietly.
     from tf_deepdeblur.inference.batch import Output, restore_files
     from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.inference.inputs import plan_jobs
 
+    tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
     deblur = Deblurrer.load(_MODEL.value, tile, _PRECISION.value)
     plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value)
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
@@ -62,14 +67,6 @@ def _report(num_jobs, num_skipped, failures, num_unfinished):
     for line in failures:
         sys.stderr.write(f"{line}\n")
     return 1 if failures else 0
-
-
-def _parse_tile(text):
-    if text == "auto":
-        return text
-    if not text.isdigit() or 0 < int(text) < 32:
-        raise tool_flags.UsageError(f"--tile must be auto, 0 (off) or at least 32, got {text}")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def main(argv):
         print(loop.describe(config))
         return 0
     result = loop.train(config)
-    print(f"{result['step']} of {config.optimizer.total_steps} steps are done; the network is in {config.run_dir}")
+    print(f"{result['step']} steps are done; the network is in {config.run_dir}")
     if "psnr" in result:
         print("held-out frames    PSNR (dB)  SSIM (gaussian)")
         print(f"  before           {result['blurry_psnr']:9.2f}  {result['blurry_ssim']:15.4f}")

@@ -80,13 +80,14 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: write_sound(path / "a.wav"), "no moving pictures"),
+        (lambda path: write_sound(path / "a.wav"), "cannot be read as a video"),
+        (lambda path: write_sound(path / "a.mkv"), "no moving pictures"),
         (lambda path: path, "no images in this folder"),
         (lambda path: path / "nothing.mp4", "no such file"),
         (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b"text" * 99))[0], "cannot be read as a video"),
         (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b""))[0], "cannot be read as a video"),
     ],
-    ids=["sound", "empty folder", "missing", "text", "empty file"],
+    ids=["sound", "only sound", "empty folder", "missing", "text", "empty file"],
 )
 def test_what_is_no_footage_is_named(tmp_path, make, reason):
     path = make(tmp_path)

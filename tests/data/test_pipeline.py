@@ -124,15 +124,15 @@ def test_several_crops_of_an_image_are_different_ones(source):
 
 
 def test_with_several_crops_each_image_is_decoded_once_per_pass(tmp_path, monkeypatch):
-    pairs = find_pairs("pairs", write_pairs(tmp_path, 16), "train")
-    room = 9 * 2 * 48 * 64 * 3  # bytes of nine of the sixteen pairs
+    pairs = find_pairs("pairs", write_pairs(tmp_path, 24), "train")
+    room = 16 * 2 * 48 * 64 * 3  # bytes of two groups of eight pairs
     source = PairFolder(pairs, check_pairs(pairs), cache_bytes=room)
     decoded = []
     decode = source._decode
     monkeypatch.setattr(source, "_decode", lambda index: (decoded.append(index), decode(index))[1])
-    list(training_batches(source, 16, 0, (0, 2 * 16), Shard(4), crops_per_image=4))  # two passes of 64 samples
-    assert set(decoded) == set(range(16))
-    assert len(decoded) <= 2 * 16  # of 128 samples
+    list(training_batches(source, 16, 0, (0, 2 * 24), Shard(4), crops_per_image=4))  # two passes of 96 samples
+    assert set(decoded) == set(range(24))
+    assert len(decoded) <= 2 * 24
 
 
 def test_sample_numbers_of_two_workers():

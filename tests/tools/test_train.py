@@ -78,7 +78,7 @@ def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_
 def test_the_user_sees_scores_and_no_chatter(tmp_path, pairs_dir):
     result = run(*SHAPE, *FLAGS, f"--run_dir={tmp_path}", f"--data_dir={pairs_dir}", "--total_steps=4")
     assert result.returncode == 0, result.stderr
-    assert "4 of 4 steps are done" in result.stdout
+    assert "4 steps are done" in result.stdout
     assert "before" in result.stdout
     assert not re.search(r"oneDNN|cuda|WARNING|functional_saver|Traceback", result.stderr)
 

@@ -66,6 +66,19 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
         Checkpoints(tmp_path, make(average=True, ema_decay=0.9)).restore()
 
 
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
+    checkpoints = Checkpoints(tmp_path, model := trained(1))
+    checkpoints.save(1)
+    kept = state(model)
+    trained(1, model)
+    checkpoints.save(2)
+    data = next((tmp_path / "last").glob("step-2.data*"))
+    data.write_bytes(data.read_bytes()[:100])
+    again = make(average=True, ema_decay=0.9)
+    assert Checkpoints(tmp_path, again).restore() == 1
+    assert all(map(np.array_equal, kept, state(again)))
+
+
 @contextlib.contextmanager
 def files_up_to(size):
     """The operating system refuses to write files beyond ``size`` bytes, as a full disk would."""

@@ -124,6 +124,11 @@ def test_test_step_scores_what_the_deblurrer_ships(size):
     assert float(scores["ssim"]) == pytest.approx(similarity, abs=1e-4)
 
 
+def test_only_generators_are_taken():
+    with pytest.raises(TypeError, match="generator must be a Generator, got 1"):
+        DeblurGAN(1)
+
+
 def test_test_step_changes_nothing():
     model = make()
     before = [model.generator.get_weights(), model.discriminator.get_weights()]

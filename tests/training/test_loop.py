@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tf_deepdeblur.config import read_flagfile
 from tf_deepdeblur.data.pipeline import pair_index
@@ -80,6 +79,45 @@ def test_another_model_in_the_run_folder_is_refused(tiny_config):
         loop.train(tiny_config(filters=8))
 
 
+def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tiny_config):
+    config = tiny_config()
+    loop.train(config)
+    kept = weights(config.run_dir)
+    (Path(config.run_dir) / "checkpoints" / "last" / "checkpoint").write_text("gar#ba=ge")
+    with pytest.raises(InputError, match="holds a trained network but no checkpoint"):
+        loop.train(config)
+    shutil.rmtree(Path(config.run_dir) / "checkpoints")
+    with pytest.raises(InputError, match="holds a trained network but no checkpoint"):
+        loop.train(config)
+    assert_same(kept, weights(config.run_dir))
+
+
+def test_a_damaged_configuration_is_called_so(tiny_config):
+    config = tiny_config()
+    loop.train(config)
+    (Path(config.run_dir) / "config.cfg").write_bytes(b"\xffgar#ba=ge --zz")
+    with pytest.raises(InputError, match=r"config\.cfg: is damaged"):
+        loop.train(config)
+
+
+def test_a_full_disk_while_pictures_are_written_names_the_run_folder(tiny_config, monkeypatch):
+    def no_space(path, image):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("tf_deepdeblur.training.report.write_image", no_space)
+    config = tiny_config()
+    with pytest.raises(InputError, match=rf"{config.run_dir}: cannot be written .*No space.*start again"):
+        loop.train(config)
+
+
+def test_describe_reads_every_pair(tiny_config, pairs_dir, tmp_path):
+    folder = shutil.copytree(pairs_dir, tmp_path / "data")
+    broken = folder / "train" / "sharp" / "003.png"
+    broken.write_bytes(broken.read_bytes()[:-2000])
+    with pytest.raises(InputError, match=r"sharp/003\.png"):
+        loop.describe(tiny_config(data={"data_dir": str(folder)}))
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_config):
     config = tiny_config(optimizer={"total_steps": 2, "learning_rate": 1e-3})
     loop.train(config)
@@ -95,7 +133,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_co
 def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_config, pairs_dir, tmp_path):
     """The header is fine, the pixels are cut off: only decoding, in the middle of training, can find it."""
     folder = shutil.copytree(pairs_dir, tmp_path / "data")
-    last_of_the_first_pass = int(pair_index(tf.constant(4, tf.int64), 5, 0))
+    last_of_the_first_pass = pair_index(4, 5, 0)
     broken = folder / "train" / "sharp" / f"{last_of_the_first_pass:03d}.png"
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])

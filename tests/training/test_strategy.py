@@ -18,7 +18,7 @@ from tf_deepdeblur.training.strategy import make_strategy
 ROOT = Path(__file__).parents[2]
 FLAGS = """
 --dataset=pairs --num_scales=2 --num_res_blocks=1 --filters=4 --kernel_size=3 --patch_size=200 --eval_images=1
---adversarial_weight=1e-2 --batch_size=2 --total_steps=20 --learning_rate=1e-4 --precision=float32 --ema_decay=0.9
+--adversarial_weight=1e-2 --batch_size=2 --total_steps=20 --learning_rate=1e-6 --precision=float32 --ema_decay=0.9
 """.split()
 
 
@@ -57,23 +57,31 @@ def workers(run_dir, data_dir):
         yield start(run_dir, data_dir, "--strategy=multi_worker", environment={"TF_CONFIG": json.dumps(cluster)})
 
 
-def trained_weights(run_dir, network):
-    """All weights of one network after 20 steps, as one vector."""
+def saved_values(run_dir, part):
+    """All weights of a network, or all moments of an optimiser, after 20 steps, as one vector."""
     reader = tf.train.load_checkpoint(str(run_dir / "checkpoints" / "last" / "step-20"))
-    names = sorted(name for name in reader.get_variable_to_shape_map() if name.startswith(f"{network}/"))
-    return np.concatenate([reader.get_tensor(name).ravel() for name in names])
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name.startswith(f"{part}/"))
+    tensors = map(reader.get_tensor, names)
+    return np.concatenate([tensor.ravel() for tensor in tensors if tensor.size > 1])  # not the optimiser's step
 
 
 def test_replication_does_not_change_the_result(tmp_path):
+    """Weights to 1e-5, and the moments roughly: Adam's steps do not show a gradient twice as large, its moments do.
+
+    The learning rate is low: at the paper's, rounding alone moves the discriminator by 1e-3 within 20 steps (measured
+    on one device, with and without oneDNN).
+    """
     data = write_pairs(tmp_path / "data" / "train", 4, 220, 240).parent
     write_pairs(data / "test", 1, 200, 200)
     finish(start(tmp_path / "one", data, "--strategy=single"), start(tmp_path / "two", data, "--virtual_devices=2"))
     finish(*workers(tmp_path / "workers", data))
-    for network in ("generator", "discriminator", "average"):
-        expected = trained_weights(tmp_path / "one", network)
+    tolerances = {"generator": 1e-5, "discriminator": 1e-5, "average": 1e-5,
+                  "generator_optimizer": 0.2, "discriminator_optimizer": 0.2}  # fmt: skip
+    for part, tolerance in tolerances.items():
+        expected = saved_values(tmp_path / "one", part)
         for name in ("two", "workers"):
-            difference = trained_weights(tmp_path / name, network) - expected
-            assert np.linalg.norm(difference) <= 1e-5 * np.linalg.norm(expected), (network, name)
+            difference = saved_values(tmp_path / name, part) - expected
+            assert np.linalg.norm(difference) <= tolerance * np.linalg.norm(expected), (part, name)
 
 
 @pytest.mark.parametrize("setting", [None, "no json", '{"cluster": {}}', '{"cluster": {"worker": ["a"]}, "task": {}}'])

@@ -43,12 +43,14 @@ def make_demo_dataset(folder, seed=0):
         return folder
     part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.part-", dir=_made(folder.parent)))
     part.chmod(0o755)
-    for number, (split, name, take) in enumerate(tqdm(_tasks(), desc="make the demo data set", unit="pair")):
-        pair = _shaken_pair(name, _moving_photo(split, name, take), np.random.default_rng([seed, number]))
-        _write_pair(part / split, f"{Path(name).stem}_{take}.png", pair)
-    if not folder.exists():  # several workers may make it at the same time, from the same seed
-        part.replace(folder)
-    shutil.rmtree(part, ignore_errors=True)
+    try:
+        for number, (split, name, take) in enumerate(tqdm(_tasks(), desc="make the demo data set", unit="pair")):
+            pair = _shaken_pair(name, _moving_photo(split, name, take), np.random.default_rng([seed, number]))
+            _write_pair(part / split, f"{Path(name).stem}_{take}.png", pair)
+        if not folder.exists():  # several workers may make it at the same time, from the same seed
+            part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

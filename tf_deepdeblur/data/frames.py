@@ -17,8 +17,8 @@ import numpy as np
 from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.images import IMAGE_SUFFIXES, read_image
+from tf_deepdeblur.video import VIDEO_SUFFIXES, VideoReader
 
-_NO_VIDEO = "give a video with moving pictures, or a folder of images"
 _MAX_REORDER = 4  # encoders rarely put more than three frames before one that they refer to
 
 
@@ -32,9 +32,6 @@ class Frame(NamedTuple):
     time: float | None
     image: np.ndarray
     follows: bool
-
-
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".m2ts", ".mpg", ".mpeg", ".360"})
 
 
 def find_sources(path):
@@ -68,29 +65,28 @@ class VideoFrames:
     def __init__(self, path):
         self.path = Path(path)
         self.name = self.path.stem
-        self.size_bytes = self.path.stat().st_size
         self.damage = None
         self._left_out = 0
-        with _open(self.path) as container:
-            stream = container.streams.video[0]
-            rate = stream.average_rate or stream.guessed_rate
-            seconds = None if stream.duration is None else float(stream.duration * stream.time_base)
-            self._promised = stream.frames
-        self.rate = None if rate is None else float(rate)
-        self.count = self._promised or (round(seconds * self.rate) if seconds and self.rate else None)
+        with VideoReader(self.path) as video:
+            self.size_bytes = self.path.stat().st_size
+            self.rate = float(video.frame_rate)
+            self.count = video.num_frames
+            self._promised = video.stream.frames
+            self._has_clock = video.stream.container.format.name != "avi"  # which says when a frame is stored
 
     def __iter__(self):
         self.damage, self._left_out = None, 0
         shown = 0
-        with _open(self.path) as container:
-            for frame, follows in self._whole(_decoded(container)):
-                yield Frame(shown + self._left_out, frame.time, _upright(frame), follows)
+        with VideoReader(self.path) as video:
+            for frame, follows in self._whole(_decoded(video.stream)):
+                time = frame.time if self._has_clock else None
+                yield Frame(shown + self._left_out, time, _upright(frame), follows)
                 shown += 1
         lost = max(self._left_out, self._promised - shown)
         if lost:
             self.damage = f"damaged or cut off: {lost} frames that cannot be decoded rightly were left out"
         if not shown:
-            raise InputError(f"{self.path}: not one frame could be decoded; {_NO_VIDEO}")
+            raise InputError(f"{self.path}: not one frame can be decoded; the file is damaged")
 
     def _whole(self, frames):
         """(frame, follows) of the frames that no damage can have reached."""
@@ -122,7 +118,7 @@ class FolderFrames:
         self.rate = None
         self._files = image_files(self.path)
         if not self._files:
-            raise InputError(f"{self.path}: no images in this folder; {_NO_VIDEO}")
+            raise InputError(f"{self.path}: no images in this folder; give a video or a folder of images")
         self.count = len(self._files)
         self.size_bytes = sum(file.stat().st_size for file in self._files)
 
@@ -150,24 +146,11 @@ def _digits(name):
     return re.split(r"(\d+)", name)
 
 
-def _open(path):
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path}: cannot be read as a video ({reason}); {_NO_VIDEO}") from error
-    if not container.streams.video:
-        container.close()
-        raise InputError(f"{path}: has no moving pictures (sound only?); {_NO_VIDEO}")
-    return container
-
-
-def _decoded(container):
-    """All frames of the picture stream in the order they are shown; None where the decoder met damage."""
-    stream = container.streams.video[0]
+def _decoded(stream):
+    """All frames of a picture track in the order they are shown; None where the decoder met damage."""
     stream.thread_type = "FRAME"  # sliced decoding conceals damage without saying so
     stream.codec_context.thread_count = min(max(num_cores(), 2), 4)
-    packets = container.demux(stream)
+    packets = stream.container.demux(stream)
     while True:
         try:
             packet = next(packets, None)

@@ -6,6 +6,7 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tf_deepdeblur.files import written_whole
 from tf_deepdeblur.images import read_image, side_by_side, write_image
 
 COLUMNS = (
@@ -46,9 +47,8 @@ def write_summary(folder):
 
 def write_text(path, text):
     """Writes a text file that appears whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)
+    with written_whole(path) as part:
+        part.write_text(text)
 
 
 def _read(path):

@@ -53,7 +53,8 @@ def find_pairs(dataset, data_dir, split, blur_key="blur_gamma"):
     """
     root = Path(data_dir).expanduser()
     if not root.is_dir():
-        raise InputError(f"{root}: no such folder; --data_dir must name the folder of the {dataset} data set")
+        what = "is not a folder" if root.exists() else "no such folder"
+        raise InputError(f"{root}: {what}; --data_dir must name the folder of the {dataset} data set")
     folder = "train" if split == "train" else EVAL_FOLDER[dataset]
     pairs = [
         pair for blurry, sharp in _folders(dataset, root, folder, blur_key) for pair in _match(root, blurry, sharp)

@@ -1,12 +1,9 @@
 """Exported models as functions on images: SavedModel folders and .tflite files.
 
-What an export promises: a SavedModel's ``__call__`` takes uint8 [N, H, W, 3] of any size and returns the same; a
-``serving_default`` of a .tflite file takes ``image``, uint8 [1, H, W, 3] with sides that are multiples of 4 and at
-least 8, and returns ``restored``, or it has one fixed size. Both compute the whole image at once, in the precision that
-they were exported in.
+What an export promises: a SavedModel's ``__call__`` takes uint8 [N, H, W, 3] of any size from 1x1 and returns the same;
+the signature ``serving_default`` of a .tflite file takes ``image``, uint8 [1, H, W, 3] of any size or of one fixed
+size, and returns ``restored``. Both compute the whole image at once, in the precision that they were exported in.
 """
-
-import os
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +13,6 @@ from tf_deepdeblur.errors import InputError
 
 _MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
 _FILTERS = 64  # where the file does not tell
-_TFLITE_MULTIPLE = 4
-_TFLITE_SMALLEST = 8
 _SIGNATURE = "serving_default"
 
 
@@ -82,7 +77,7 @@ class TFLite:
 
         self._path = path
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=_num_cores())
+            self._interpreter = Interpreter(model_path=str(path), num_threads=devices.num_cores())
             self._run = self._interpreter.get_signature_runner(_SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -100,22 +95,15 @@ class TFLite:
         Raises:
             InputError: naming the file, if it has another fixed size or the image is too large for the free memory.
         """
-        height, width = image.shape[:2]
-        if self._fixed_size not in (None, (height, width)):
-            fixed = f"{self._fixed_size[1]}x{self._fixed_size[0]}"
-            raise InputError(f"{self._path}: takes {fixed} images only, not {width}x{height}; export it without a size")
+        if self._fixed_size not in (None, image.shape[:2]):
+            sizes = [f"{width}x{height}" for height, width in (self._fixed_size, image.shape[:2])]
+            raise InputError(f"{self._path}: takes {sizes[0]} images only, not {sizes[1]}; export it without a size")
         _require_memory(self._path, image, self._filters)
-        padded = image if self._fixed_size else _padded(image)
         try:
-            restored = self._run(image=padded[None])["restored"][0, :height, :width]
+            restored = self._run(image=image[None])["restored"][0]
         except (ValueError, RuntimeError) as error:
             raise _unusable(self._path, _first_line(error)) from error
         return _checked(self._path, restored, image, progress)
-
-
-def _padded(image):
-    missing = [max(-side % _TFLITE_MULTIPLE, _TFLITE_SMALLEST - side) for side in image.shape[:2]]
-    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
 
 
 def _require_memory(path, image, filters):
@@ -143,7 +131,3 @@ def _unusable(path, reason):
 
 def _first_line(error):
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _num_cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

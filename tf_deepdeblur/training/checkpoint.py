@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import tensorflow as tf
+from absl import logging
 
 from tf_deepdeblur.errors import InputError
 
@@ -47,19 +48,28 @@ class Checkpoints:
         """Path of the newest whole checkpoint, or None."""
         return self._last.latest_checkpoint
 
+    @property
+    def last_good(self):
+        """The same for people: a clause."""
+        return f"the last good checkpoint is {self.latest}" if self.latest else "there is no checkpoint yet"
+
     def restore(self):
-        """Restores the newest checkpoint, if there is one; returns the number of steps done.
+        """Restores the newest checkpoint that is whole, if there is one; returns the number of steps done.
 
         Raises:
-            InputError: naming the checkpoint, if it is damaged or belongs to another model.
+            InputError: naming the newest checkpoint, if all of them are damaged or belong to another model.
         """
-        if self.latest is not None:
+        failures = []
+        for path in reversed(self._last.checkpoints):
             try:
-                self._graph.restore(self.latest).assert_consumed()
+                self._graph.restore(path).assert_consumed()
+                return int(self.step.numpy())
             except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
-                reason = str(error).strip().splitlines()[0]
-                raise InputError(f"{self.latest}: cannot be restored ({reason}); use a new --run_dir") from error
-        return int(self.step.numpy())
+                failures.append(f"{path}: cannot be restored ({str(error).strip().splitlines()[0]})")
+                logging.warning("%s; trying the one before", failures[-1])
+        if failures:
+            raise InputError(f"{failures[0]}; use a new --run_dir")
+        return 0
 
     def save(self, step):
         """Saves the state after ``step`` steps, once per step.
@@ -88,7 +98,7 @@ class Checkpoints:
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{manager.directory}: step {step} could not be saved ({reason}). Nothing before it is lost: "
-                f"the last good checkpoint is {self.latest or 'none yet'}. Make room, then start the same command again"
+                f"{self.last_good}. Make room, then start the same command again"
             ) from error
 
 

@@ -6,6 +6,7 @@ import tensorflow as tf
 from tf_deepdeblur.images import crop, pad_to_multiple, to_uint8
 from tf_deepdeblur.losses import adversarial_loss, content_loss, discriminator_loss, total_loss
 from tf_deepdeblur.metrics import psnr, ssim
+from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 _ADAM_EPSILON = 1e-8  # Kingma and Ba's, and Torch's; Keras has 1e-7
@@ -37,6 +38,9 @@ class DeblurGAN(keras.Model):
         adversarial_form="non_saturating",
     ):
         super().__init__(autocast=False)
+        for name, network in (("generator", generator), ("average", average)):
+            if not isinstance(network, Generator) and (name, network) != ("average", None):
+                raise TypeError(f"{name} must be a Generator, got {network!r}")
         self.generator = generator
         self.discriminator = discriminator
         self.average = average

@@ -13,16 +13,15 @@ MultiWorkerMirroredStrategy in Keras 3. A run folder holds
 
 import contextlib
 import math
-import signal
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from tqdm import tqdm
 
-from tf_deepdeblur.config import changed_model_flags, read_flagfile, to_flagfile
+from tf_deepdeblur.config import changed_model_flags, flag_values, read_flagfile, to_flagfile
 from tf_deepdeblur.data.demo import make_demo_dataset
 from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
@@ -37,7 +36,8 @@ from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.held_out import HeldOut
 from tf_deepdeblur.training.report import Report
 from tf_deepdeblur.training.schedule import step_decay
-from tf_deepdeblur.training.strategy import is_chief, make_strategy
+from tf_deepdeblur.training.signals import stop_signals
+from tf_deepdeblur.training.strategy import check_cluster, is_chief, make_strategy
 
 
 class Data(NamedTuple):
@@ -73,19 +73,23 @@ def train(config):
         raise InputError(f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
     with strategy.scope():
         model = build_model(config)
-    run = _Run(config, strategy, model, data)
-    with _stop_signals() as stop:
-        return run.train(stop)
+    with stop_signals() as stop, _plain_errors(config):
+        return _Run(config, strategy, model, data).train(stop)
 
 
 def describe(config):
-    """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text.
+    """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text; reads every image.
 
     Raises:
         InputError: as ``train`` does, for the data and the run folder.
     """
     _check_run_dir(config)
+    if config.runtime.strategy == "multi_worker":
+        check_cluster()
     data = open_data(config)
+    for source in filter(None, data):
+        for index in tqdm(range(len(source)), desc="read every pair", unit="pair"):
+            source.frames(index)
     model = build_model(config)
     lines = [f"training pairs: {len(data.training)}, for example"]
     lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
@@ -146,6 +150,10 @@ class _Run:
             _write_config(self._run_dir, config)
         self._checkpoints = Checkpoints(self._run_dir / "checkpoints", model)
         self._first_step = self._checkpoints.restore()
+        if not self._first_step and (self._run_dir / "generator.keras").exists():
+            raise InputError(
+                f"{self._run_dir}: holds a trained network but no checkpoint to go on from; use a new --run_dir"
+            )
         self._losses = []
         self._scores = {}
         self._report = None
@@ -213,7 +221,7 @@ class _Run:
                 raise
             if self._is_chief and step > self._first_step:
                 self._save(step)
-            raise InputError(f"{failure}. {step} steps are saved: start again with the same command") from error
+            raise InputError(f"{failure}, then start the same command again: {step} steps are saved") from error
 
     def _after(self, step, is_last):
         """Logs, evaluates and saves what is due after a step."""
@@ -234,8 +242,8 @@ class _Run:
         broken = [name for name, value in means.items() if not math.isfinite(value)]
         if broken:
             raise InputError(
-                f"{', '.join(broken)} is not finite at step {step}; the last good checkpoint is "
-                f"{self._checkpoints.latest or 'none yet'}. Try a lower --learning_rate or --precision=float32"
+                f"{', '.join(broken)} is not finite at step {step}; {self._checkpoints.last_good}. "
+                "Try a lower --learning_rate or --precision=float32"
             )
         self._report.losses(step, means, float(f"{_learning_rate(self._config)(step - 1):.6g}"))
 
@@ -291,7 +299,10 @@ def _check_run_dir(config):
     """Refuses to resume a run of another model."""
     path = Path(config.run_dir).expanduser() / "config.cfg"
     if path.exists():
-        changed = changed_model_flags(read_flagfile(path.read_text()), config)
+        saved = read_flagfile(path.read_text(errors="replace"))
+        if not saved.keys() >= flag_values(config.model).keys():
+            raise InputError(f"{path}: is damaged; restore it or use a new --run_dir")
+        changed = changed_model_flags(saved, config)
         if changed:
             raise InputError(f"{path.parent} holds another model ({'; '.join(changed)}); use a new --run_dir")
 
@@ -307,21 +318,12 @@ def _write_config(run_dir, config):
 
 
 @contextlib.contextmanager
-def _stop_signals():
-    """Yields an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(signal_number, frame):
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+def _plain_errors(config):
+    """Says what a full disk and a full device mean for the run."""
     try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        yield
+    except OSError as error:
+        raise InputError(f"{config.run_dir}: cannot be written ({error}). Make room, then start again") from error
+    except tf.errors.ResourceExhaustedError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"out of memory ({reason}); use a smaller --batch_size or --patch_size") from error

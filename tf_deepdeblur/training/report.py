@@ -28,7 +28,12 @@ class Report:
         _drop_later_records(self._metrics, first_step)
         self._events = tf.summary.create_file_writer(str(self.run_dir / "tensorboard"))
         self._bar = tqdm(
-            total=total_steps, initial=first_step, unit="step", dynamic_ncols=True, desc="train", smoothing=0.05
+            total=max(total_steps, first_step),
+            initial=first_step,
+            unit="step",
+            dynamic_ncols=True,
+            desc="train",
+            smoothing=0.05,
         )
         self._mark = (first_step, time.monotonic())
 

@@ -21,7 +21,7 @@ def make_strategy(name, virtual_devices=0):
         InputError: naming the flag or TF_CONFIG, if the devices cannot be had.
     """
     if name == "multi_worker":
-        _check_cluster()
+        check_cluster()
         return tf.distribute.MultiWorkerMirroredStrategy()
     if virtual_devices:
         split_cpu(virtual_devices)
@@ -41,7 +41,8 @@ def is_chief(strategy):
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
-def _check_cluster():
+def check_cluster():
+    """Raises InputError unless TF_CONFIG describes a cluster and this process's place in it."""
     example = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
     try:
         setting = json.loads(os.environ["TF_CONFIG"])

@@ -1,0 +1,156 @@
+"""SavedModel folders and .tflite files restore images of any size, or say why not."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_deepdeblur import devices
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.images import crop, pad_to_multiple, to_float, to_uint8
+from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.pyramid import gaussian_pyramid
+
+SIZES = [(1, 1), (3, 50), (40, 64), (37, 21)]
+
+
+class Export(tf.Module):
+    """What an export promises, for a network of two scales."""
+
+    def __init__(self, generator):
+        super().__init__()
+        self._generator = generator
+        self._weights = [tf.constant(weight) for weight in generator.get_weights()]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    def __call__(self, image):
+        return self.restore(image)
+
+    def restore(self, image):
+        padded = pad_to_multiple(image, 2, 4)
+        pyramid = gaussian_pyramid(to_float(padded), 2)
+        restored = self._generator.stateless_call(self._weights, [], pyramid)[0][0]
+        return to_uint8(crop(restored, tf.shape(image)[1], tf.shape(image)[2]))
+
+
+class Strange(tf.Module):
+    """An export of something else."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    def __call__(self, image):
+        return image[:, ::2]
+
+
+@pytest.fixture(scope="module")
+def generator():
+    generator = Generator(2, 1, 4)
+    rng = np.random.default_rng(0)
+    generator.set_weights([rng.normal(0, 0.06, weight.shape) for weight in generator.get_weights()])
+    return generator
+
+
+@pytest.fixture(scope="module")
+def saved_model(generator, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    tf.saved_model.save(Export(generator), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tflite_of(generator, tmp_path_factory):
+    """Writes a .tflite file for images of one size, or of any."""
+    folder = tmp_path_factory.mktemp("tflite")
+
+    def write(height=None, width=None):
+        module = Export(generator)
+        signature = tf.TensorSpec([1, height, width, 3], tf.uint8, name="image")
+        serve = tf.function(lambda image: {"restored": module.restore(image)}, input_signature=[signature])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([serve.get_concrete_function()], module)
+        path = folder / f"{height}x{width}.tflite"
+        path.write_bytes(converter.convert())
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def tflite(tflite_of):
+    return tflite_of()
+
+
+def noise(height, width):
+    return np.random.default_rng([height, width]).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def expected(generator, image):
+    return Export(generator)(image[None])[0].numpy()
+
+
+def test_a_saved_model_restores_every_size(generator, saved_model):
+    deblur, shares = Deblurrer.load(saved_model), []
+    for size in SIZES:
+        restored = deblur(noise(*size), shares.append)
+        np.testing.assert_array_equal(restored, expected(generator, noise(*size)))
+    assert shares == [1.0] * len(SIZES)
+
+
+def test_the_highest_version_of_a_saved_model_is_loaded(generator, saved_model, tmp_path):
+    for version in ("2", "10"):
+        (tmp_path / version).parent.mkdir(exist_ok=True)
+    (tmp_path / "10").symlink_to(saved_model)
+    (tmp_path / "2").mkdir()
+    assert Deblurrer.load(tmp_path)(noise(8, 8)).shape == (8, 8, 3)
+
+
+def test_a_tflite_file_restores_every_size(generator, tflite):
+    deblur = Deblurrer.load(tflite)
+    for size in SIZES:
+        restored = deblur(noise(*size)).astype(int)
+        np.testing.assert_allclose(restored, expected(generator, noise(*size)), atol=1)
+
+
+def test_a_tflite_file_of_one_size_refuses_others_by_name(generator, tflite_of):
+    path = tflite_of(16, 24)
+    deblur = Deblurrer.load(path)
+    np.testing.assert_allclose(deblur(noise(16, 24)).astype(int), expected(generator, noise(16, 24)), atol=1)
+    for size in ((24, 16), (8, 8), (32, 24)):
+        with pytest.raises(InputError, match=rf"^{path}: takes 24x16 images only, not {size[1]}x{size[0]}"):
+            deblur(noise(*size))
+
+
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_what_exports_cannot_do_is_said(request, kind, monkeypatch):
+    path = request.getfixturevalue(kind)
+    for options in ({"tile": 64}, {"precision": "float32"}):
+        with pytest.raises(InputError, match=rf"^{path}: an exported model has its own precision and no tiles"):
+            Deblurrer.load(path, **options)
+    deblur = Deblurrer.load(path, tile=0)
+    with pytest.raises(InputError, match="an exported model restores 8 bits per channel, not 16"):
+        deblur(np.zeros((8, 8, 3), np.uint16))
+    monkeypatch.setattr(devices, "free_memory", lambda: 2**20)
+    with pytest.raises(InputError, match=rf"^{path}: needs some 0\.\d GiB for 300x200 pixels, 0\.0 GiB are free"):
+        deblur(noise(200, 300))
+
+
+def test_damaged_exports_are_named(saved_model, tflite, tmp_path):
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes((saved_model / "saved_model.pb").read_bytes()[:500])
+    content = tflite.read_bytes()
+    for name, part in (("empty", 0), ("short", 100), ("half", len(content) // 2)):
+        (tmp_path / f"{name}.tflite").write_bytes(content[:part])
+    for name in ("saved", "empty.tflite", "short.tflite", "half.tflite"):
+        with pytest.raises(InputError, match=rf"^{tmp_path / name}: not an exported deblurring model"):
+            Deblurrer.load(tmp_path / name)
+
+
+def test_exports_of_other_models_are_named(tmp_path):
+    tf.saved_model.save(Strange(), str(tmp_path / "strange"))
+    with pytest.raises(InputError, match=r"it returns uint8 \[4, 8, 3\] for uint8 \[8, 8, 3\]"):
+        Deblurrer.load(tmp_path / "strange")(noise(8, 8))
+    tf.saved_model.save(tf.Module(), str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match="it has no __call__"):
+        Deblurrer.load(tmp_path / "nothing")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "strange"))
+    (tmp_path / "strange.tflite").write_bytes(converter.convert())
+    with pytest.raises(InputError, match="not an exported deblurring model"):
+        Deblurrer.load(tmp_path / "strange.tflite")

@@ -1,0 +1,49 @@
+"""tools/make_blur.py and tools/pack_dataset.py as their users meet them: processes, exit codes, what they see."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.data.videos import moving_photo, write_sound, write_video
+from tf_deepdeblur.training.loop import open_data, train
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(tool, *arguments):
+    command = [sys.executable, f"tools/{tool}", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_videos_become_a_data_set_that_trains_packed_or_not(tmp_path, tiny_config):
+    """One input is no video: the others are made, it is named, and the exit code says so."""
+    videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(21)) for name in "ab"]
+    made = run("make_blur.py", "--output_dir", tmp_path / "data", *videos, write_sound(tmp_path / "s.wav"))
+    assert made.returncode == 1, made.stderr
+    assert f"failed: {tmp_path / 's.wav'}: " in made.stderr
+    assert "Traceback" not in made.stderr
+    assert f"2 sequences are in {tmp_path / 'data'}" in made.stdout
+
+    folder = {"dataset": "gopro", "data_dir": str(tmp_path / "data")}
+    result = train(tiny_config(data=folder))
+    assert result["step"] == 4
+    assert {"psnr", "blurry_psnr"} <= set(result)
+
+    packed = run("pack_dataset.py", "--data_dir", tmp_path / "data", "--output", tmp_path / "a.store")
+    assert packed.returncode == 0, packed.stderr
+    store = {"dataset": "store", "data_dir": str(tmp_path / "a.store")}
+    assert train(tiny_config(tmp_path / "other", data=store)) == result
+    assert len(open_data(tiny_config(data=store)).held_out) > 0
+
+    data = bytearray((tmp_path / "a.store").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "a.store").write_bytes(data)
+    verified = run("pack_dataset.py", "--verify", "--output", tmp_path / "a.store")
+    assert verified.returncode == 1
+    assert verified.stderr.splitlines()[-1].startswith("damaged: test/")
+
+
+def test_contradictions_are_usage_errors():
+    result = run("make_blur.py", "--output_dir=nowhere", "--stride=3", "--overlap=2", "a.mp4")
+    assert result.returncode == 2
+    assert result.stderr == "make_blur.py: --stride and --overlap say the same thing: give one of them\n"

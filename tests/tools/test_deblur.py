@@ -1,0 +1,71 @@
+"""tools/deblur.py as a user calls it: exit codes, one line per mistake, the files that are promised."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_deepdeblur.models.generator import Generator, save_generator
+from tf_deepdeblur.photo import read_photo
+
+ROOT = Path(__file__).parents[2]
+IMAGE = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A network that changes nothing."""
+    path = tmp_path_factory.mktemp("model") / "generator.keras"
+    save_generator(Generator(2, 1, 2, global_residual=True), path)
+    return path
+
+
+def run_tool(*arguments, cwd=None):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, ROOT / "tools" / "deblur.py", *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cwd)
+
+
+def test_a_run_from_end_to_end(model, tmp_path):
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    Image.fromarray(IMAGE).save(tmp_path / "in" / "a b.png")
+    Image.fromarray(IMAGE).save(tmp_path / "in" / "sub" / "c.png")
+    (tmp_path / "in" / "bad.png").write_text("hello")
+    arguments = (f"--model={model}", "--output_dir=out", "--tile=32", "--precision=float32", "--recursive", "--compare")
+    finished = run_tool(*arguments, "in", cwd=tmp_path)
+    assert finished.returncode == 1
+    assert finished.stdout == "2 restored, 1 failed; written to out\n"
+    assert finished.stderr.splitlines()[-1] == "in/bad.png: is not a picture, or is damaged"
+    assert "Traceback" not in finished.stderr
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert files == ["a b.png", "before_after/a b.png.jpg", "before_after/sub/c.png.jpg", "sub/c.png"]
+    np.testing.assert_array_equal(read_photo(tmp_path / "out" / "sub" / "c.png").image, IMAGE)
+    again = run_tool(f"--model={model}", "--output_dir=out", "--skip_existing", "in/a b.png", cwd=tmp_path)
+    assert (again.returncode, again.stdout) == (0, "0 restored, 1 were there already, 0 failed; written to out\n")
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ([], "--model must have a value"),
+        (["--model=m.keras"], "name at least one image, folder or video to deblur"),
+        (["--model=m.keras", "--tile=16", "a.png"], "--tile=16: must be auto, 0 (off) or at least 32"),
+        (["--model=m.keras", "--tile=big", "a.png"], "--tile=big: must be auto"),
+        (["--model=m.keras", "--precision=half", "a.png"], "--precision"),
+        (["--model=m.keras", "--jpeg_quality=0", "a.png"], "--jpeg_quality"),
+    ],
+)
+def test_exit_code_2_and_one_line_for_wrong_usage(arguments, complaint):
+    finished = run_tool(*arguments)
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1)
+    assert complaint in finished.stderr
+
+
+def test_exit_code_1_and_one_line_without_a_model(tmp_path):
+    finished = run_tool("--model=absent.keras", "a.png", cwd=tmp_path)
+    assert (finished.returncode, finished.stderr) == (1, "deblur.py: absent.keras: no such file\n")
+    assert list(tmp_path.iterdir()) == []
