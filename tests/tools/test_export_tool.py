@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tests.export.conftest import random_generator
+from tests.export.conftest import random_generator, random_image
 from tf_deepdeblur.flags import UsageError
 from tf_deepdeblur.images import read_image
 from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -59,13 +59,29 @@ def test_the_facts_are_those_of_the_run_without_its_paths(exported):
     assert facts["training"]["held_out"] == {"step": 2, "kind": "eval", "psnr": 28.0}
 
 
-@pytest.mark.parametrize("name", ["saved_model", "generator_none.tflite"])
-def test_other_tools_take_the_export(exported, pairs_dir, tmp_path, run_dir, name):
+def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
     image = pairs_dir / "test" / "blur" / "000.png"
-    finished = run(f"--model={exported[1] / name}", f"--output_dir={tmp_path}", image, tool="deblur.py")
+    finished = run(f"--model={exported[1] / 'saved_model'}", f"--output_dir={tmp_path}", image, tool="deblur.py")
     assert finished.returncode == 0, finished.stderr
-    difference = read_image(tmp_path / "000.png").astype(int) - Deblurrer.load(run_dir)(read_image(image))
-    assert np.abs(difference).max() <= (0 if name == "saved_model" else 1)
+    expected = Deblurrer.load(run_dir, precision="float32")(read_image(image))
+    np.testing.assert_array_equal(read_image(tmp_path / "000.png"), expected)
+
+
+def test_evaluate_takes_a_tflite_file(exported, pairs_dir, tmp_path):
+    words = [f"--model={exported[1] / 'generator_int8.tflite'}", "--benchmark=pairs", f"--data_dir={pairs_dir}"]
+    finished = run(*words, f"--output_dir={tmp_path}", tool="evaluate.py")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "results.json").read_text())["num_images"] == 2
+
+
+@pytest.mark.parametrize("name", ["generator_none.tflite", "generator_int8.tflite"])
+@pytest.mark.parametrize("size", [(1, 1), (37, 51)])
+def test_a_deblurrer_opens_tflite_files(exported, run_dir, name, size):
+    restored, expected = (
+        Deblurrer.load(path, precision=precision)(random_image(*size)).astype(int)
+        for path, precision in ((exported[1] / name, "auto"), (run_dir, "float32"))
+    )
+    assert np.abs(restored - expected).mean() < (0.01 if "none" in name else 1.5)
 
 
 @pytest.mark.parametrize(
