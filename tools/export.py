@@ -15,6 +15,8 @@ from pathlib import Path
 from absl import flags
 
 from tf_deepdeblur import flags as tool_flags
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.flags import UsageError
 
 _QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
 
@@ -36,18 +38,14 @@ _TIMING_SIZE = flags.DEFINE_string("timing_size", None, "HxW of the image to mea
 def main(argv):
     tool_flags.reject_arguments(argv)
     from tf_deepdeblur.export import bundle
+    from tf_deepdeblur.inference.deblurrer import find_model
     from tf_deepdeblur.models.generator import load_generator
 
-    wanted = bundle.Wanted(*_wanted())
-    path = Path(_MODEL.value).expanduser()
-    path = path / "generator.keras" if path.is_dir() else path
-    report = bundle.export(
-        load_generator(path),
-        _OUTPUT_DIR.value,
-        wanted,
-        calibration_dir=_CALIBRATION_DIR.value,
-        training=read_training(path),
-    )
+    wanted, path = read_wanted(), find_model(_MODEL.value)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
+    about = {"calibration_dir": _CALIBRATION_DIR.value, "training": read_training(path)}
+    report = bundle.export(load_generator(path), _OUTPUT_DIR.value, wanted, **about)
     print(bundle.table(report))
     failures = bundle.failures(report)
     sys.stderr.writelines(f"{Path(argv[0]).name}: {failure}\n" for failure in failures)
@@ -61,29 +59,31 @@ def read_training(path):
     config, metrics = path.with_name("config.cfg"), path.with_name("metrics.jsonl")
     if not config.is_file():
         return None
-    training = {"flags": read_flagfile(config.read_text())}
+    values = read_flagfile(config.read_text())
+    training = {"flags": {name: value for name, value in values.items() if name not in ("run_dir", "data_dir")}}
     lines = metrics.read_text().splitlines(keepends=True) if metrics.is_file() else []
     rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing the last one
     scores = [row for row in rows if row["kind"] == "eval"]
-    if scores:
-        is_best = path.name == "generator_best.keras"
-        training["held_out"] = max(scores, key=lambda row: row["psnr"]) if is_best else scores[-1]
-    return {**training, "flags": {k: v for k, v in training["flags"].items() if k not in ("run_dir", "data_dir")}}
+    is_best = path.name == "generator_best.keras"
+    scores.sort(key=lambda row: row["psnr"] if is_best else row["step"])
+    return {**training, "held_out": scores[-1] if scores else None}
 
 
-def _wanted():
-    """The arguments of ``bundle.Wanted`` from the flags."""
+def read_wanted():
+    """``bundle.Wanted`` from the flags."""
+    from tf_deepdeblur.export.bundle import Wanted
+
     both = not (_SAVED_MODEL.value or _TFLITE.value)
     saved_model, tflite = _SAVED_MODEL.value or both, _TFLITE.value or both
     unknown = sorted(set(_QUANTIZE.value) - {*_QUANTIZATIONS, "all"})
     if unknown or not _QUANTIZE.value:
-        raise tool_flags.UsageError(f"--quantize takes {', '.join(_QUANTIZATIONS)} or all, got {','.join(unknown)!r}")
+        raise UsageError(f"--quantize takes {', '.join(_QUANTIZATIONS)} or all, got {','.join(unknown)!r}")
     if not tflite and (_QUANTIZE.present or _FIXED_SIZE.present):
-        raise tool_flags.UsageError("--quantize and --fixed_size are for TFLite files; add --tflite")
+        raise UsageError("--quantize and --fixed_size are for TFLite files; add --tflite")
     if not saved_model and _SERVING_VERSION.present:
-        raise tool_flags.UsageError("--serving_version is for the SavedModel; add --saved_model")
+        raise UsageError("--serving_version is for the SavedModel; add --saved_model")
     chosen = [name for name in _QUANTIZATIONS if {name, "all"} & set(_QUANTIZE.value)] if tflite else []
-    return saved_model, _SERVING_VERSION.value, tuple(chosen), _size(_FIXED_SIZE), _size(_TIMING_SIZE)
+    return Wanted(saved_model, _SERVING_VERSION.value, tuple(chosen), _size(_FIXED_SIZE), _size(_TIMING_SIZE))
 
 
 def _size(flag):
@@ -91,7 +91,7 @@ def _size(flag):
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", flag.value)
     if not match:
-        raise tool_flags.UsageError(f"--{flag.name} must be height x width in pixels like 720x1280, got {flag.value!r}")
+        raise UsageError(f"--{flag.name} must be height x width in pixels like 720x1280, got {flag.value!r}")
     return int(match[1]), int(match[2])
 
 

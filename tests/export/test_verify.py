@@ -95,10 +95,10 @@ def test_an_export_writes_files_facts_and_its_report(exported, tmp_path):
 
 
 def test_a_serving_version_is_a_folder_of_its_own(exported, tmp_path):
-    exported(saved_model=True, serving_version=3, timing_size=(8, 8))
-    assert (tmp_path / "out" / "saved_model" / "3" / "saved_model.pb").is_file()
+    (tmp_path / "out" / "saved_model" / "3").mkdir(parents=True)
     exported(saved_model=True, serving_version=4, timing_size=(8, 8))
     assert sorted(path.name for path in (tmp_path / "out" / "saved_model").iterdir()) == ["3", "4"]
+    assert (tmp_path / "out" / "saved_model" / "4" / "saved_model.pb").is_file()
 
 
 def test_versions_do_not_mix_with_an_export_without_one(exported, tmp_path):

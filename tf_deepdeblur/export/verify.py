@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
-from tf_deepdeblur.devices import dropped_stderr, num_cores
+from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.metrics import psnr
 
@@ -100,9 +100,8 @@ def open_saved_model(folder):
 
 def open_tflite(path):
     """A ``.tflite`` file as a function of one uint8 [H, W, 3] image, by nothing but LiteRT."""
-    with dropped_stderr():  # the announcement of a delegate
-        interpreter = Interpreter(str(path), num_threads=num_cores())
-        restore = interpreter.get_signature_runner("serving_default")
+    interpreter = Interpreter(str(path), num_threads=num_cores())
+    restore = interpreter.get_signature_runner("serving_default")
     return lambda image: restore(image=image[None])["restored"][0]
 
 
