@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = {
-    **dict.fromkeys(["errors", "config", "devices", "files", "images", "lossless", "pyramid"], 0),
+    **dict.fromkeys(["errors", "config", "devices", "files", "images", "lossless", "pyramid", "timing"], 0),
     **dict.fromkeys(["losses", "metrics", "photo", "video"], 1),
     **dict.fromkeys(["models", "data", "inference"], 2),
     **dict.fromkeys(["training", "evaluation", "export"], 3),

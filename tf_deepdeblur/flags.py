@@ -1,6 +1,7 @@
 """Between dataclasses and absl flags, and how a tool starts; defines nothing at import."""
 
 import functools
+import re
 import sys
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def reject_arguments(argv):
         raise UsageError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
 
 
+def parse_size(flag):
+    """(height, width) in pixels from the text of a flag like 720x1280; None if it is not set.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    if flag.value is None:
+        return None
+    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", flag.value)
+    if not match:
+        raise UsageError(f"--{flag.name} must be height x width in pixels like 720x1280, got {flag.value!r}")
+    return int(match[1]), int(match[2])
+
+
 def _guarded(main, argv):
     try:
         import_tensorflow_quietly()
@@ -79,6 +94,8 @@ def _parse(argv):
     except absl_flags.Error as error:
         _complain(argv[0], " ".join(str(error).split()))
         sys.exit(2)
+    except SystemExit:  # --help was asked for and given; absl takes that for a failure
+        sys.exit(0)
 
 
 def _complain(tool, message):

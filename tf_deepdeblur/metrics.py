@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 _TAPS = 11
+SMALLEST_SIDE = _TAPS  # of an image that has an SSIM
 _SIGMA = 1.5
 _C1, _C2 = 0.01**2, 0.03**2
 _CENTRE = 0.5  # float32 loses variances in E[x^2] - E[x]^2 unless the pixels lie around zero
@@ -62,7 +63,7 @@ def ssim(a, b, max_value=255.0, variant="gaussian"):
     """
     if variant not in _WINDOW_MEANS:
         raise ValueError(f"variant must be one of {sorted(_WINDOW_MEANS)}, got {variant!r}")
-    a, b = _checked(a, b, smallest_side=_TAPS)
+    a, b = _checked(a, b, smallest_side=SMALLEST_SIDE)
     luminance, structure = _similarity_maps(_centred(a, max_value), _centred(b, max_value), _WINDOW_MEANS[variant])
     return tf.reduce_mean(luminance * structure, axis=(1, 2, 3))
 

@@ -1,100 +1,78 @@
 """Measures one part of the system on this machine; prints one JSON line per measurement.
 
+    python tools/benchmark.py --what inference --model runs/gopro --size 720x1280
     python tools/benchmark.py --what train --filters 16 --num_res_blocks 4 --batch_size 2
     python tools/benchmark.py --what pipeline --dataset reds --data_dir ~/REDS
 
+inference: seconds per image in float32 and bfloat16 (on a GPU float16 too), of the network alone and with everything
+around it, and how far the precisions are apart; of --model, or of an untrained network of the flags' architecture.
 train: seconds per step of the generator's forward and backward pass alone, of the train step without and with the
-discriminator, alternating in one run, and the peak memory. pipeline: patches per second of the input pipeline alone.
+discriminator, and the peak memory. pipeline: patches per second of the input pipeline alone.
 """
 
 import json
 import platform
-import resource
-import statistics
-import time
-from dataclasses import replace
+from dataclasses import asdict
 
 from absl import flags as absl_flags
 
 from tf_deepdeblur import flags
 from tf_deepdeblur.config import TrainConfig
 
-_WHAT = absl_flags.DEFINE_enum("what", "train", ["train", "pipeline"], "What to measure.")
+_WHAT = absl_flags.DEFINE_enum("what", "train", ["inference", "train", "pipeline"], "What to measure.")
 _REPEATS = absl_flags.DEFINE_integer("repeats", 10, "Timed repetitions; the median counts.", lower_bound=1)
+_MODEL = absl_flags.DEFINE_string("model", None, "For inference: a run folder or a .keras file.")
+_SIZE = absl_flags.DEFINE_string("size", "720x1280", "For inference: height x width of the image.")
 
 
 def main(argv):
     flags.reject_arguments(argv)
     config = flags.build(TrainConfig)
-    for row in {"train": measure_train, "pipeline": measure_pipeline}[_WHAT.value](config):
+    measure = {"inference": measure_inference, "train": measure_train, "pipeline": measure_pipeline}[_WHAT.value]
+    for row in measure(config):
         print(json.dumps({"what": _WHAT.value, "machine": platform.processor() or platform.machine(), **row}))
     return 0
 
 
+def measure_inference(config):
+    import tensorflow as tf
+
+    from tf_deepdeblur.data.demo import photograph
+    from tf_deepdeblur.inference import speed
+
+    precisions = ["float32", "bfloat16", *(["float16"] if tf.config.list_physical_devices("GPU") else [])]
+    return speed.measure(open_generator(config), photograph(*flags.parse_size(_SIZE)), precisions, _REPEATS.value)
+
+
+def open_generator(config):
+    from tf_deepdeblur.errors import InputError
+    from tf_deepdeblur.inference.deblurrer import find_model
+    from tf_deepdeblur.models.generator import Generator, load_generator
+
+    if _MODEL.value is None:
+        return Generator(**asdict(config.model))
+    path = find_model(_MODEL.value)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: is an export, whose precision is fixed; give a run folder or a .keras file")
+    return load_generator(path)
+
+
 def measure_train(config):
-    import tensorflow as tf
+    from tf_deepdeblur.training import speed
 
-    from tf_deepdeblur.training.loop import build_model
-
-    side = config.data.patch_size
-    batch = tuple(tf.random.stateless_uniform([2, config.optimizer.batch_size, side, side, 3], [0, 1]) - 0.5)
-    model = build_model(config)
-    content_only = build_model(replace(config, loss=replace(config.loss, adversarial_weight=0.0)))
-    steps = {"forward and backward": tf.function(lambda: forward_and_backward(content_only.generator, *batch))}
-    steps["train step, content loss"] = tf.function(lambda: content_only.train_step(batch))
-    if model.discriminator is not None:
-        steps["train step, both losses"] = tf.function(lambda: model.train_step(batch))
-    seconds = alternate(steps)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    base = seconds["forward and backward"]
-    for name, value in seconds.items():
-        yield {"name": name, "seconds_per_step": round(value, 4), "ratio": round(value / base, 3),
-               "patch_size": side, "batch_size": config.optimizer.batch_size,
-               "dtype": model.generator.dtype_policy.name, "peak_gib_so_far": round(peak, 2)}  # fmt: skip
-
-
-def forward_and_backward(generator, blurry, sharp):
-    """The least that a step must do: the content loss and its gradients, no optimiser."""
-    import tensorflow as tf
-
-    from tf_deepdeblur.losses import content_loss
-    from tf_deepdeblur.pyramid import gaussian_pyramid
-
-    scales = generator.num_scales
-    with tf.GradientTape() as tape:
-        loss = content_loss(generator(gaussian_pyramid(blurry, scales)), gaussian_pyramid(sharp, scales))
-    return tape.gradient(loss, generator.trainable_variables)
-
-
-def alternate(steps):
-    """Median seconds of each function; one call of each in turn, so that all meet the same machine."""
-    times = {name: [] for name in steps}
-    for step in 2 * [*steps.values()]:
-        step()
-    for _ in range(_REPEATS.value):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+    return speed.measure(config, _REPEATS.value)
 
 
 def measure_pipeline(config):
-    from tf_deepdeblur.data.pipeline import Shard, training_batches
+    from tf_deepdeblur.data import speed
     from tf_deepdeblur.training.loop import open_data
 
-    data, shard, source = config.data, Shard(config.optimizer.batch_size), open_data(config).training
-    batches = iter(training_batches(source, data.patch_size, 0, (0, 10**9), shard, data.crops_per_image))
-    for name in ("first pass, decoding", "later, from memory where it fits"):
-        count = max(20, 2 * len(source) // shard.batch_size)
-        start, used = time.perf_counter(), time.process_time()
-        for _ in range(count):
-            next(batches)
-        patches, seconds, cost = count * shard.batch_size, time.perf_counter() - start, time.process_time() - used
-        row = {"patches_per_second": round(patches / seconds, 1), "cpu_ms_per_patch": round(1000 * cost / patches, 2)}
-        yield {"name": name, **row, "dataset": data.dataset, "patch_size": data.patch_size}
+    data, source = config.data, open_data(config).training
+    for row in speed.measure(source, data.patch_size, config.optimizer.batch_size, data.crops_per_image):
+        yield {**row, "dataset": data.dataset}
 
 
 if __name__ == "__main__":
     flags.define(TrainConfig)
+    absl_flags.FLAGS.set_default("dataset", "demo")  # needs no folder
     flags.run(main)

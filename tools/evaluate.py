@@ -1,10 +1,11 @@
-"""Evaluates a trained network on a benchmark, as the paper does, on whole images and the pixels that are written.
+"""Evaluates trained networks on a benchmark, as the paper does, on whole images and the pixels that are written.
 
     python tools/evaluate.py --model runs/gopro --benchmark gopro --data_dir ~/GOPRO_Large --output_dir results/gopro
-    python tools/evaluate.py --model runs/demo --benchmark pairs --data_dir runs/demo/data --output_dir results/demo
+    python tools/evaluate.py --model runs/k1 --model runs/k2 --model runs/k3 --benchmark gopro ... --output_dir results
 
 Writes into --output_dir: results.json, results.md (a table beside the paper's), sheet.png (best, median and worst
-image), images/ (the restored ones). Started again it goes on where it stopped.
+image), images/ (the restored ones). Started again it goes on where it stopped. Of several models each gets a folder of
+its own with these, and results.md has a column for each.
 """
 
 import functools
@@ -17,7 +18,9 @@ from tqdm import tqdm
 from tf_deepdeblur import flags
 
 _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
-_MODEL = absl_flags.DEFINE_string("model", None, "Run folder, .keras, SavedModel, .tflite, or a name.", required=True)
+_MODEL = absl_flags.DEFINE_multi_string(
+    "model", None, "Run folder, .keras, SavedModel, .tflite, or a name; once for every model to compare.", required=True
+)
 _BENCHMARK = absl_flags.DEFINE_enum("benchmark", None, _BENCHMARKS, "Which data set and protocol.", required=True)
 _DATA_DIR = absl_flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
 _OUTPUT_DIR = absl_flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
@@ -31,22 +34,36 @@ _PRECISION = absl_flags.DEFINE_enum(
 def main(argv):
     flags.reject_arguments(argv)
     from tf_deepdeblur.evaluation import benchmarks
-    from tf_deepdeblur.evaluation.evaluate import evaluate
+    from tf_deepdeblur.evaluation.evaluate import evaluate, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer, find_model
 
-    path = find_model(_MODEL.value)
-    evaluate(
-        Deblurrer.load(path, precision=_PRECISION.value),
-        benchmarks.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value),
-        _OUTPUT_DIR.value,
-        benchmark=_BENCHMARK.value,
-        blur_key=_BLUR_KEY.value if _BENCHMARK.value == "gopro" else None,
-        model=f"{_MODEL.value} (sha256 {digest(path)[:12]}, precision {_PRECISION.value})",
-        limit=_LIMIT.value,
-        progress=functools.partial(tqdm, desc="evaluate", unit="image"),
-    )
-    print((Path(_OUTPUT_DIR.value).expanduser() / "results.md").read_text())
+    models = {name: find_model(model) for name, model in named(_MODEL.value).items()}
+    samples = benchmarks.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
+    output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
+    for name, path in models.items():
+        deblur = Deblurrer.load(path, precision=_PRECISION.value)
+        column = name if deblur.num_scales is None else f"{name} (K = {deblur.num_scales})"
+        results[column] = evaluate(
+            deblur,
+            samples,
+            output_dir / name if len(models) > 1 else output_dir,
+            benchmark=_BENCHMARK.value,
+            blur_key=_BLUR_KEY.value if _BENCHMARK.value == "gopro" else None,
+            model=f"{path} (sha256 {digest(path)[:12]}, precision {_PRECISION.value})",
+            limit=_LIMIT.value,
+            progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
+        )
+    write_comparison(results, output_dir)
+    print((output_dir / "results.md").read_text())
     return 0
+
+
+def named(models):
+    """The models by short names of their own: the folder's or the file's."""
+    names = {Path(model).resolve().stem: model for model in models}
+    if len(names) < len(models):
+        raise flags.UsageError(f"--model {', '.join(models)}: two have the same name; rename one of them")
+    return names
 
 
 def digest(path):

@@ -8,7 +8,6 @@ as a table. Exit code 1: a file differs from the network by more than its tolera
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from absl import flags
 
 from tf_deepdeblur import flags as tool_flags
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.flags import UsageError
+from tf_deepdeblur.flags import UsageError, parse_size
 
 _QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
 
@@ -83,16 +82,7 @@ def read_wanted():
     if not saved_model and _SERVING_VERSION.present:
         raise UsageError("--serving_version is for the SavedModel; add --saved_model")
     chosen = [name for name in _QUANTIZATIONS if {name, "all"} & set(_QUANTIZE.value)] if tflite else []
-    return Wanted(saved_model, _SERVING_VERSION.value, tuple(chosen), _size(_FIXED_SIZE), _size(_TIMING_SIZE))
-
-
-def _size(flag):
-    if flag.value is None:
-        return None
-    match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", flag.value)
-    if not match:
-        raise UsageError(f"--{flag.name} must be height x width in pixels like 720x1280, got {flag.value!r}")
-    return int(match[1]), int(match[2])
+    return Wanted(saved_model, _SERVING_VERSION.value, tuple(chosen), parse_size(_FIXED_SIZE), parse_size(_TIMING_SIZE))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from tf_deepdeblur import metrics
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler
 from tf_deepdeblur.evaluation.benchmarks import Sample, open_references
-from tf_deepdeblur.evaluation.evaluate import evaluate, evenly
+from tf_deepdeblur.evaluation.evaluate import evaluate, evenly, write_comparison
 from tf_deepdeblur.images import read_image, write_image
 
 MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")
@@ -238,6 +238,44 @@ def test_kohler_table_has_table_3(tmp_path):
     rows = table(tmp_path / "out")
     assert rows["MSSIM (Koehler's)"][2:] == ["0.7735", "0.7937", "0.8042", "0.8116", "0.8079"]
     assert rows["PSNR (dB)"][2:] == ["25.22", "24.68", "25.74", "26.02", "26.48"]
+
+
+def test_several_models_have_a_column_each_beside_the_papers(tmp_path):
+    samples = make_samples(tmp_path, count=2)
+    common = {"benchmark": "gopro", "blur_key": "blur_gamma"}
+    results = {
+        column: evaluate(deblur, samples, tmp_path / column, model=f"weights of {column}", **common)
+        for column, deblur in {"k1": identity, "k3": brighter}.items()
+    }
+    write_comparison(results, tmp_path)
+    rows, notes = table(tmp_path), (tmp_path / "results.md").read_text()
+    assert rows["Measure"][:4] == ["blurry input", "k1", "k3", "Sun et al. (paper)"]
+    means = [f"{results[column]['mean']['psnr']:.2f}" for column in results]
+    assert rows["PSNR (dB)"][:3] == [f"{results['k1']['blurry']['psnr']:.2f}", *means]
+    assert means[0] != means[1]
+    assert all(f"- {column}: weights of {column}." in notes for column in results)
+
+
+@pytest.mark.parametrize(("benchmark", "warned"), [("realblur_j", True), ("lai_uniform", True), ("pairs", False)])
+def test_scores_without_the_usual_alignment_say_so(tmp_path, benchmark, warned):
+    evaluate(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark=benchmark)
+    assert ("not with published tables" in (tmp_path / "out" / "results.md").read_text()) == warned
+
+
+def test_identical_images_leave_valid_json(tmp_path):
+    (sample,) = make_samples(tmp_path, count=1)
+    same = Sample(sample.name, sample.references[0], sample.references)
+    for _ in range(2):  # the second time from the rows on disk
+        results = evaluate(identity, [same], tmp_path / "out", benchmark="pairs")
+    assert results["mean"]["psnr"] == np.inf
+    text = (tmp_path / "out" / "results.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail)["mean"]["psnr"] is None
+
+
+def test_an_image_below_the_window_is_named(tmp_path):
+    samples = make_samples(tmp_path, count=1, height=10)
+    with pytest.raises(InputError, match=r"blurry_0\.png.*at least 11 pixels, it has \(10, 56\)"):
+        evaluate(identity, samples, tmp_path / "out", benchmark="pairs")
 
 
 def test_sheet_shows_best_median_and_worst_as_blurry_restored_sharp(tmp_path):

@@ -158,6 +158,7 @@ class ExhaustedAbove:
 
 def exhausted(generator, tile, limit):
     restore = TiledGenerator(generator, tile)
+    restore._whole = {dtype: ExhaustedAbove(function, limit) for dtype, function in restore._whole.items()}
     restore._scales = [ExhaustedAbove(function, limit) for function in restore._scales]
     return restore
 
@@ -198,9 +199,10 @@ def test_this_machines_free_memory_is_known():
 
 def test_one_trace_serves_all_sizes(small):
     restore = TiledGenerator(small, 32)
-    for height, width in ((10, 10), (70, 50), (33, 90)):
+    for height, width in ((10, 10), (20, 31), (70, 50), (33, 90)):
         restore(random_image(height, width))
-    assert [function.experimental_get_tracing_count() for function in restore._scales] == [1, 1]
+    functions = [restore._whole["uint8"], *restore._scales]
+    assert [function.experimental_get_tracing_count() for function in functions] == [1, 1, 1]
 
 
 # Precision.

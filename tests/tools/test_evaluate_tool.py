@@ -39,11 +39,27 @@ def test_a_table_and_the_contracts_files_are_written(tmp_path, pairs_dir, model)
     assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
 
 
+def test_several_models_are_compared(tmp_path, pairs_dir, model):
+    save_generator(Generator(2, 1, 4, 3, global_residual=True), tmp_path / "two_scales.keras")
+    flags = ["--benchmark=pairs", f"--data_dir={pairs_dir}", f"--output_dir={tmp_path / 'out'}", "--limit=1"]
+    result = run(f"--model={model}", f"--model={tmp_path / 'two_scales.keras'}", *flags)
+    assert result.returncode == 0, result.stderr
+    assert "| Measure | blurry input | identity (K = 1) | two_scales (K = 2) |" in result.stdout
+    assert (tmp_path / "out" / "results.md").read_text() in result.stdout
+    for name in ("identity", "two_scales"):
+        assert json.loads((tmp_path / "out" / name / "results.json").read_text())["num_images"] == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
         (["--benchmark=gopro"], 2, "model"),
         (["--model=nowhere", "--benchmark=pairs", "--data_dir=x", "--output_dir=y"], 1, "nowhere: no such file"),
+        (
+            ["--model=a/k.keras", "--model=b/k.keras", "--benchmark=pairs", "--data_dir=.", "--output_dir=y"],
+            2,
+            "same name",
+        ),
         (["--model=m", "--benchmark=imagenet", "--data_dir=x", "--output_dir=y"], 2, "benchmark"),
     ],
 )

@@ -143,3 +143,9 @@ def test_a_full_disk_loses_no_checkpoint(tmp_path):
         assert steps_saved(disk) == 60
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_help_is_no_failure():
+    finished = subprocess.run([sys.executable, "tools/train.py", "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0
+    assert "--total_steps" in finished.stdout

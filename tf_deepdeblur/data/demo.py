@@ -66,6 +66,12 @@ def _moving_photo(split, name, take):
     return following if take % 2 else None
 
 
+def photograph(height, width, number=0):
+    """An embedded photograph, enlarged or reduced to uint8 [height, width, 3], to measure speed with."""
+    photo = Image.fromarray(read_image(Path(PHOTOGRAPHS) / TRAIN_PHOTOS[number % len(TRAIN_PHOTOS)]))
+    return np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC))
+
+
 def make_frames(folder, count=24, height=720, width=1280):
     """Writes plain pairs of GOPRO_Large's size to measure speed with: enlarged photographs with a camera's noise.
 
@@ -73,8 +79,7 @@ def make_frames(folder, count=24, height=720, width=1280):
         The folder, as a Path.
     """
     for number in range(count):
-        photo = Image.fromarray(read_image(Path(PHOTOGRAPHS) / TRAIN_PHOTOS[number % len(TRAIN_PHOTOS)]))
-        frame = np.asarray(photo.resize((width, height), Image.Resampling.BICUBIC), np.float32)
+        frame = np.float32(photograph(height, width, number))
         noise = np.random.default_rng(number).normal(0.0, 2.0, (2, height, width, 3))
         pair = np.clip(frame + noise, 0, 255).astype(np.uint8)
         _write_pair(Path(folder), f"{number:03d}.png", pair)

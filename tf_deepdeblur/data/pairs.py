@@ -83,13 +83,13 @@ def check_pairs(pairs, smallest=1):
 
 
 def check_sizes(names, sizes, smallest):
-    """Raises InputError naming the first image with a side below ``smallest`` (the patch)."""
+    """Raises InputError naming the first image with a side below ``smallest``."""
     small = np.flatnonzero(sizes.min(axis=1, initial=smallest) < smallest)
     if len(small):
         height, width = sizes[small[0]]
         raise InputError(
-            f"{names[small[0]]}: {width}x{height} is smaller than the patch ({len(small)} such images); "
-            f"remove it or use a --patch_size of at most {sizes.min()}"
+            f"{names[small[0]]}: {width}x{height}, but training takes {smallest} pixels or more ({len(small)} such "
+            "images); remove it, or lower --patch_size, or --adversarial_weight=0 for held-out images"
         )
 
 

@@ -5,7 +5,8 @@ In ``output_dir``:
 
 - ``images/NAME.png``: the restored images;
 - ``rows.jsonl``: a row per image as soon as it is done; an evaluation that starts again goes on after it;
-- ``results.json``: see ``report.summarise``; ``results.md``: the same as a table beside the paper's;
+- ``results.json``: see ``report.summarise``; the infinite PSNR of identical images becomes null there;
+- ``results.md``: the means as a table beside the paper's;
 - ``sheet.png``: blurry | restored | sharp of the best, the median and the worst image by PSNR; for images without
   sharp ones all of them, small, blurry | restored.
 
@@ -15,6 +16,7 @@ for kohler "psnr" and "mssim" with "psnr_reference" and "mssim_reference", the p
 """
 
 import json
+import math
 import time
 from pathlib import Path
 
@@ -63,6 +65,16 @@ def evaluate(deblur, samples, output_dir, *, benchmark, blur_key=None, model="",
     results = report.summarise([done[sample.name] for sample in chosen], header, len(samples))
     _write_results(results, chosen, output_dir)
     return results
+
+
+def write_comparison(by_column, output_dir):
+    """Writes ``results.md`` anew, with a column for each of several models.
+
+    Args:
+        by_column: dict of results of ``evaluate`` for the same samples by the title of their column.
+        output_dir: folder to write to.
+    """
+    rows.write_text(output_dir / "results.md", report.markdown(by_column))
 
 
 def evenly(samples, limit=None):
@@ -114,16 +126,17 @@ def _evaluate_one(timed, measure, sample, restored_path):
     if not sample.references:
         return {"name": sample.name, "seconds": seconds, "blurry": {}}
     references = open_references(sample)
-    return {
-        "name": sample.name,
-        "seconds": seconds,
-        **measure(restored, references),
-        "blurry": measure(blurry, references),
-    }
+    try:
+        measured = {**measure(restored, references), "blurry": measure(blurry, references)}
+    except ValueError as error:
+        raise InputError(f"{sample.blurry}: cannot be measured ({error}); leave it out") from error
+    return {"name": sample.name, "seconds": seconds, **measured}
 
 
 def _measures(image, references):
     (sharp,) = references
+    if min(image.shape[:2]) < metrics.SMALLEST_SIDE:
+        raise ValueError(f"SSIM needs sides of at least {metrics.SMALLEST_SIDE} pixels, it has {image.shape[:2]}")
     return {name: float(value[0]) for name, value in _graph_of_measures(image[None], sharp[None]).items()}
 
 
@@ -144,8 +157,8 @@ def _kohler_measures(image, references):
 
 
 def _write_results(results, samples, output_dir):
-    rows.write_text(output_dir / "results.json", json.dumps(results, indent=1) + "\n")
-    rows.write_text(output_dir / "results.md", report.markdown(results))
+    rows.write_text(output_dir / "results.json", json.dumps(_finite(results), indent=1, allow_nan=False) + "\n")
+    rows.write_text(output_dir / "results.md", report.markdown({"restored": results}))
     by_name = {sample.name: sample for sample in samples}
     if "psnr" in results["mean"]:
         chosen = sheet.best_median_worst(results["rows"])
@@ -153,6 +166,15 @@ def _write_results(results, samples, output_dir):
     else:
         picture = sheet.contact_sheet(_blurry_and_restored(sample, output_dir) for sample in samples)
     write_image(output_dir / "sheet.png", picture)
+
+
+def _finite(value):
+    """JSON has no infinity: the PSNR of identical images becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_finite(entry) for entry in value]
+    return None if value == math.inf else value
 
 
 def _comparison(sample, row, output_dir):

@@ -31,6 +31,9 @@ _VARIANTS = {
     "is of this kind (its author in issue 51 of SeungjunNah/DeepDeblur_release).",
     "mssim": "PSNR and MSSIM by the Koehler data set's own protocol: grey, registered, best of each trajectory.",
 }
+_REALBLUR = "The authors of RealBlur align each output with its reference before they compare"
+_LAI = "Lai et al. search the sub-pixel shift with the highest score"
+_ALIGNED = {"realblur_j": _REALBLUR, "realblur_r": _REALBLUR, "lai_uniform": _LAI, "lai_nonuniform": _LAI}
 
 
 def summarise(rows, header, num_available):
@@ -58,17 +61,24 @@ def summarise(rows, header, num_available):
     }
 
 
-def markdown(results):
-    """``results.md``: the means in the paper's form, with the paper's numbers beside them where they are comparable."""
-    paper = _paper_columns(results)
-    columns = ["Measure", "blurry input", "restored", *(f"{method} (paper)" for method in _METHODS if paper)]
+def markdown(by_column):
+    """``results.md``: the means in the paper's form, with the paper's numbers beside them where they are comparable.
+
+    Args:
+        by_column: dict of results as ``summarise`` gives them, of one benchmark and its same images, by the title of
+            their column: one for every model.
+    """
+    first = next(iter(by_column.values()))
+    paper = _paper_columns(first)
+    columns = ["Measure", "blurry input", *by_column, *(f"{method} (paper)" for method in _METHODS if paper)]
     table = [columns, ["---"] * len(columns)]
     for measure, (title, form) in MEASURES.items():
-        if measure in results["mean"]:
-            ours = [_number(results[kind].get(measure), form) for kind in ("blurry", "mean")]
-            table.append([title, *ours, *(paper.get(measure, ["-"] * len(_METHODS)) if paper else ())])
+        if measure in first["mean"]:
+            values = [first["blurry"].get(measure), *(results["mean"].get(measure) for results in by_column.values())]
+            theirs = paper.get(measure, ["-"] * len(_METHODS)) if paper else []
+            table.append([title, *(_number(value, form) for value in values), *theirs])
     lines = ["| " + " | ".join(cells) + " |" for cells in table]
-    return "\n".join([f"# {_title(results)}", "", *lines, "", *_notes(results), ""])
+    return "\n".join([f"# {_title(first)}", "", *lines, "", *(f"- {note}" for note in _notes(by_column)), ""])
 
 
 def _title(results):
@@ -76,20 +86,21 @@ def _title(results):
     return f"{results['benchmark']}{blur_key}, {results['num_images']} images"
 
 
-def _notes(results):
-    notes = [f"Model: {results['model'] or 'not named'}. Means of the values of each image, taken on 8-bit pixels."]
-    notes += [note for measure, note in _VARIANTS.items() if measure in results["mean"]]
+def _notes(by_column):
+    yield from (f"{column}: {results['model'] or 'a model without a name'}." for column, results in by_column.items())
+    yield "Means of the values of each image, taken on 8-bit pixels."
+    results = next(iter(by_column.values()))
+    yield from (note for measure, note in _VARIANTS.items() if measure in results["mean"])
     if "psnr" not in results["mean"]:
-        notes.append("There are no sharp images, so there is nothing to measure: see sheet.png.")
+        yield "There are no sharp images, so there is nothing to measure: see sheet.png."
     if results["num_images"] < results["num_available"]:
-        notes.append(
-            f"Only {results['num_images']} of {results['num_available']} images: not comparable with whole sets."
-        )
+        yield f"Only {results['num_images']} of {results['num_available']} images: not comparable with whole sets."
     if results["benchmark"] == "gopro" and results["blur_key"] != "blur_gamma":
-        notes.append("The paper evaluates on blur_gamma, so its numbers do not belong beside these.")
+        yield "The paper evaluates on blur_gamma, so its numbers do not belong beside these."
+    if results["benchmark"] in _ALIGNED:
+        yield f"{_ALIGNED[results['benchmark']]}, which is not done here: compare models, not with published tables."
     if _paper_columns(results):
-        notes.append(_SOURCES[results["benchmark"]])
-    return [f"- {note}" for note in notes]
+        yield _SOURCES[results["benchmark"]]
 
 
 def _paper_columns(results):

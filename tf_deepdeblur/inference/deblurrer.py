@@ -24,10 +24,14 @@ class Deblurrer:
 
     Raises:
         InputError: if ``tile`` is neither "auto", 0 nor at least 32 pixels.
+
+    Attributes:
+        num_scales: K of the network; None for an exported one.
     """
 
     def __init__(self, model, tile="auto"):
         self._is_generator = isinstance(model, Generator)
+        self.num_scales = model.num_scales if self._is_generator else None
         self._restore = TiledGenerator(model, tile) if self._is_generator else model
 
     @classmethod

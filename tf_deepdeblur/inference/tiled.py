@@ -6,6 +6,8 @@ coarsest first, each tile by tile with a halo of the scale's own radius. Inside 
 ResBlock the pixels that zero padding has spoiled, so that the halo costs half of what it would cost if it were cut off
 at the end; where a tile ends at the image's border the zero padding is the network's own. Of whole images there are in
 memory only the integers in and out, the coarser levels of the pyramid and the last latent image.
+
+An image that suits one tile is restored at once, by the very function that an export computes.
 """
 
 import numpy as np
@@ -15,7 +17,7 @@ from absl import logging
 from tf_deepdeblur import devices
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.images import to_float, to_integers
-from tf_deepdeblur.inference import tiling
+from tf_deepdeblur.inference import tiling, whole
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 SMALLEST_TILE = 32
@@ -24,6 +26,7 @@ _PYRAMID_HALO = 4  # the blur sees 3 pixels; even
 _MAPS = 2.5  # float32 feature maps that a scale holds at a time; oneDNN takes as much for 16-bit ones
 _CPU_BUDGET = 2**30  # twice as much would save 5 % of the arithmetic of a network of 64 filters
 _GPU_BUDGET = 2**33  # beyond it, feature maps have more values than 32-bit indices can count
+_OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 _IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
 
@@ -49,6 +52,7 @@ class TiledGenerator:
         self._largest = None  # tiles must not be larger, as memory has run out
         self._area = None
         self._halve = tf.function(lambda image: gaussian_pyramid(image, 2)[1], input_signature=[_IMAGE])
+        self._whole = {dtype: _whole_function(generator, dtype) for dtype in ("uint8", "uint16")}
         self._scales = [_scale_function(generator, k) for k in range(generator.num_scales)]
 
     def __call__(self, image, progress=None):
@@ -62,6 +66,26 @@ class TiledGenerator:
             NotFinite: if the network gives a value that is not finite.
             InputError: if memory does not suffice for the smallest tiles.
         """
+        if self._is_one_tile(image):
+            try:
+                return self._restore_whole(image, progress)
+            except _OUT_OF_MEMORY as error:
+                self._largest = _halved_side(max(image.shape), error)
+        return self._restore_in_tiles(image, progress)
+
+    def _is_one_tile(self, image):
+        side = self._side(0, image)
+        return side == 0 or side >= max(image.shape)
+
+    def _restore_whole(self, image, progress):
+        restored, is_finite = self._whole[image.dtype.name](image[None])
+        if not is_finite:
+            raise NotFinite("The network gives values that are not finite")
+        if progress:
+            progress(1.0)
+        return restored.numpy()[0]
+
+    def _restore_in_tiles(self, image, progress):
         pyramid = [_padded(image, self.generator.num_scales)]
         for _ in range(1, self.generator.num_scales):
             pyramid.append(self._halved(pyramid[-1]))
@@ -89,7 +113,7 @@ class TiledGenerator:
         while True:
             try:
                 return self._restore_tiles(k, side, (blurry, coarse), progress)
-            except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            except _OUT_OF_MEMORY as error:
                 side = self._largest = _halved_side(side or max(blurry.shape), error)
 
     def _restore_tiles(self, k, side, images, progress):
@@ -124,6 +148,16 @@ class TiledGenerator:
             side = tiling.largest_side(*image.shape[:2], self.generator.scales[k].radius, self._area)
             side = max(side, SMALLEST_TILE)
         return min(side or self._largest, self._largest) if self._largest else side
+
+
+def _whole_function(generator, dtype):
+    """The network on a batch of images of any size, integers in and out, and whether all values were finite."""
+
+    def restore(images):
+        restored = whole.restore(images, generator, generator.num_scales)
+        return to_integers(restored, dtype), tf.reduce_all(tf.math.is_finite(restored))
+
+    return tf.function(restore, input_signature=[tf.TensorSpec([None, None, None, 3], dtype)])
 
 
 def _scale_function(generator, k):
