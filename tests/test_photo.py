@@ -243,8 +243,8 @@ def test_files_that_are_no_pictures_are_named(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
-    assert refusal(tmp_path / "text.png") == "is not a picture, or is damaged"
-    assert refusal(tmp_path / "empty.png") == "is empty"
+    assert refusal(tmp_path / "text.png") == "is not a picture, or is damaged; look whether another program opens it"
+    assert refusal(tmp_path / "empty.png") == "is empty; copy it again from where it came"
     assert refusal(tmp_path / "folder.png") == "cannot be read (Is a directory)"
     assert refusal(tmp_path / "absent.png") == "cannot be read (No such file or directory)"
     assert refusal(tmp_path / "loop.png") == "cannot be read (Too many levels of symbolic links)"

@@ -89,12 +89,14 @@ def read_photo(path):
     with _opened(path) as image:
         _require_one_picture(image)
         has_16_bits = lossless.has_16_bits(image)  # asked first: looking for EXIF may load the pixels
-        exif, orientation = _upright_exif(path, image)
+        exif, orientation, damage = _upright_exif(image)
         if has_16_bits:
             pixels = lossless.read_16_bits(path, image)
         else:
             pixels = _eight_bit_pixels(path, image)
             orientation = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself
+        if damage:  # told only if the pixels are sound
+            logging.warning("%s: the EXIF data are damaged and left out (%s)", path, damage)
         pixels = _upright(pixels, orientation)
         channels = pixels.shape[2]
         return Photo(
@@ -152,14 +154,15 @@ def _reason(path, error):
     if isinstance(error, Image.DecompressionBombError):
         return f"has more pixels than the limit of {MAX_PIXELS}; cut it into parts"
     if isinstance(error, MemoryError):
-        return "does not fit into memory"
+        return "does not fit into memory; cut it into parts"
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror})"
     if path.stat().st_size == 0:
-        return "is empty"
+        return "is empty; copy it again from where it came"
     if isinstance(error, Image.UnidentifiedImageError):
-        return "is not a picture, or is damaged"
-    return f"cannot be read as a picture ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        return "is not a picture, or is damaged; look whether another program opens it"
+    words = (str(error).splitlines() or [type(error).__name__])[0]
+    return f"cannot be read as a picture ({words}); copy it again from where it came"
 
 
 def _learn_heif():
@@ -199,8 +202,8 @@ def _eight_bit_pixels(path, image):
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def _upright_exif(path, image):
-    """(EXIF block for the upright picture, orientation of the stored pixels)."""
+def _upright_exif(image):
+    """(EXIF block for the upright picture, orientation of the stored pixels, the error if the block is damaged)."""
     try:
         exif = Image.Exif()
         exif.load(image.getexif().tobytes())  # a copy: Pillow needs the original when it loads the pixels
@@ -208,16 +211,15 @@ def _upright_exif(path, image):
         for tag in _STORAGE_TAGS if image.format == "TIFF" else ():
             exif.pop(tag, None)
         if not exif:
-            return b"", orientation
+            return b"", orientation, None
         if _ORIENTATION in exif:
             exif[_ORIENTATION] = 1
         camera = exif.get_ifd(_EXIF)
         if orientation in (5, 6, 7, 8) and _PIXELS_X in camera and _PIXELS_Y in camera:
             camera[_PIXELS_X], camera[_PIXELS_Y] = camera[_PIXELS_Y], camera[_PIXELS_X]
-        return exif.tobytes(), orientation
+        return exif.tobytes(), orientation, None
     except Exception as error:  # the block comes from anywhere; a picture without it is better than none
-        logging.warning("%s: the EXIF data are damaged and left out (%s)", path, error)
-        return b"", 1
+        return b"", 1, error
 
 
 def _upright(pixels, orientation):

@@ -39,7 +39,10 @@ def test_a_run_from_end_to_end(model, tmp_path):
     finished = run_tool(*arguments, "in", cwd=tmp_path)
     assert finished.returncode == 1
     assert finished.stdout == "2 restored, 1 failed; written to out\n"
-    assert finished.stderr.splitlines()[-1] == "in/bad.png: is not a picture, or is damaged"
+    assert (
+        finished.stderr.splitlines()[-1]
+        == "in/bad.png: is not a picture, or is damaged; look whether another program opens it"
+    )
     assert "Traceback" not in finished.stderr
     files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == ["a b.png", "before_after/a b.png.jpg", "before_after/sub/c.png.jpg", "sub/c.png"]
