@@ -13,6 +13,7 @@ from tf_deepdeblur.errors import InputError
 
 _FAST_BFLOAT16_GPU = (8, 0)  # compute capability of NVIDIA's first tensor cores for bfloat16
 _FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
+_SOME_SIDE = 4  # of the image for which LiteRT allocates tensors first
 
 
 def import_tensorflow_quietly():
@@ -110,17 +111,35 @@ def _cpu_has_bfloat16():
     return cpuinfo.exists() and bool(_FAST_BFLOAT16_CPU.search(cpuinfo.read_text()))
 
 
+def open_interpreter(path):
+    """A LiteRT interpreter on all cores, which does not announce its CPU delegate to whoever sees stderr.
+
+    Raises:
+        ValueError or RuntimeError: what LiteRT raises for a damaged file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    with dropped_stderr(shown_on_error=False):  # the message of the exception says it again
+        interpreter = Interpreter(model_path=str(path), num_threads=num_cores())
+        for tensor in interpreter.get_input_details():
+            sides = [_SOME_SIDE if side < 0 else int(side) for side in tensor["shape_signature"]]
+            interpreter.resize_tensor_input(tensor["index"], sides)
+        interpreter.allocate_tensors()  # when the delegate is made and announced
+    return interpreter
+
+
 @contextlib.contextmanager
-def dropped_stderr():
-    """Drops what is written to file descriptor 2, unless an exception leaves the block."""
+def dropped_stderr(shown_on_error=True):
+    """Drops what is written to file descriptor 2, unless an exception leaves the block and it is to be shown then."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink:
         os.dup2(sink.fileno(), 2)
         try:
             yield
         except BaseException:
-            sink.seek(0)
-            os.write(saved, sink.read())
+            if shown_on_error:
+                sink.seek(0)
+                os.write(saved, sink.read())
             raise
         finally:
             os.dup2(saved, 2)

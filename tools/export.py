@@ -7,11 +7,13 @@ Writes OUT/saved_model/, OUT/generator_<quantize>.tflite (with a .json each) and
 as a table. Exit code 1: a file differs from the network by more than its tolerance, or an input is unusable.
 """
 
+import functools
 import json
 import sys
 from pathlib import Path
 
 from absl import flags
+from tqdm import tqdm
 
 from tf_deepdeblur import flags as tool_flags
 from tf_deepdeblur.errors import InputError
@@ -43,8 +45,14 @@ def main(argv):
     wanted, path = read_wanted(), find_model(_MODEL.value)
     if path.suffix != ".keras":
         raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
-    about = {"calibration_dir": _CALIBRATION_DIR.value, "training": read_training(path)}
-    report = bundle.export(load_generator(path), _OUTPUT_DIR.value, wanted, **about)
+    report = bundle.export(
+        load_generator(path),
+        _OUTPUT_DIR.value,
+        wanted,
+        calibration_dir=_CALIBRATION_DIR.value,
+        training=read_training(path),
+        progress=functools.partial(tqdm, desc="export and verify", unit="step"),
+    )
     print(bundle.table(report))
     failures = bundle.failures(report)
     sys.stderr.writelines(f"{Path(argv[0]).name}: {failure}\n" for failure in failures)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tests.export.conftest import random_generator, random_image
+from tests.export.conftest import random_generator
+from tf_deepdeblur.data.demo import photograph
 from tf_deepdeblur.flags import UsageError
 from tf_deepdeblur.images import read_image
 from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -45,6 +46,8 @@ def exported(run_dir, pairs_dir, tmp_path_factory):
 def test_files_and_a_table(exported):
     finished, output = exported
     assert finished.returncode == 0, finished.stderr
+    lines = finished.stderr.replace("\r", "\n").splitlines()
+    assert [line for line in lines if line and not line.startswith("export and verify: ")] == []
     variants = [line.split()[0] for line in finished.stdout.splitlines()]
     assert variants[0] == "variant"
     assert {"keras", "saved_model", "none", "int8"} <= set(variants)
@@ -78,7 +81,7 @@ def test_evaluate_takes_a_tflite_file(exported, pairs_dir, tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (37, 51)])
 def test_a_deblurrer_opens_tflite_files(exported, run_dir, name, size):
     restored, expected = (
-        Deblurrer.load(path, precision=precision)(random_image(*size)).astype(int)
+        Deblurrer.load(path, precision=precision)(photograph(*size)).astype(int)
         for path, precision in ((exported[1] / name, "auto"), (run_dir, "float32"))
     )
     assert np.abs(restored - expected).mean() < (0.01 if "none" in name else 1.5)

@@ -1,5 +1,6 @@
 """One export: the files that are wanted, each verified as soon as it is written, and ``report.json``."""
 
+import functools
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -35,7 +36,7 @@ class Wanted:
     timing_size: tuple[int, int] | None = None
 
 
-def export(generator, output_dir, wanted, *, calibration_dir=None, training=None):
+def export(generator, output_dir, wanted, *, calibration_dir=None, training=None, progress=iter):
     """Writes and verifies the files of one export.
 
     Args:
@@ -44,6 +45,7 @@ def export(generator, output_dir, wanted, *, calibration_dir=None, training=None
         wanted: Wanted.
         calibration_dir: folder with blurry images to calibrate and verify with, or None for the embedded photographs.
         training: what is known about the generator's training, a dict for JSON, or None.
+        progress: wraps the list of steps that is gone through, one per row of the report, like ``tqdm.tqdm``.
 
     Returns:
         What ``report.json`` holds: "model", "machine", "pictures", "timing_size" and "rows", see ``verify.Verifier``. A
@@ -58,9 +60,12 @@ def export(generator, output_dir, wanted, *, calibration_dir=None, training=None
     calibrating_on = pictures.for_calibration(calibration_dir) if "int8" in wanted.quantizations else ()
     timing_size = wanted.timing_size or wanted.fixed_size or _TIMING_SIZE
     verifier = Verifier(generator, verified_on, pictures.photograph(timing_size))
-    rows = [verifier.reference_row(), *_fast_rows(generator, verifier)]
-    for variant, path in _written(generator, output_dir, wanted, facts, calibrating_on):
-        rows.append(verifier.file_row(variant, path))
+    steps = [
+        verifier.reference_row,
+        *_fast_rows(generator, verifier),
+        *_file_rows(generator, output_dir, wanted, facts, calibrating_on, verifier),
+    ]
+    rows = [step() for step in progress(steps)]
     report = {
         "model": facts,
         "machine": _machine(),
@@ -93,17 +98,22 @@ def failures(report):
     return [f"{row['file']}: {failure}" for row in report["rows"] for failure in row.get("failures", ())]
 
 
-def _written(generator, output_dir, wanted, facts, calibrating_on):
-    """Writes one file after the other; yields (variant, path)."""
-    if wanted.saved_model:
+def _file_rows(generator, output_dir, wanted, facts, calibrating_on, verifier):
+    """Functions that write one file each and return its row."""
+
+    def saved_model():
         folder = _saved_model_folder(output_dir, wanted.serving_version)
         export_saved_model(generator, folder, facts)
-        yield "saved_model", folder
-    ranges = tflite.calibration_ranges(generator, calibrating_on) if calibrating_on else None
-    for quantize in wanted.quantizations:
+        return verifier.file_row("saved_model", folder)
+
+    def tflite_file(quantize):
         path = output_dir / f"generator_{quantize}.tflite"
+        ranges = tflite.calibration_ranges(generator, calibrating_on) if quantize == "int8" else None
         tflite.export_tflite(generator, path, facts, quantize, wanted.fixed_size, ranges)
-        yield quantize, path
+        return verifier.file_row(quantize, path)
+
+    steps = [functools.partial(tflite_file, quantize) for quantize in wanted.quantizations]
+    return [saved_model, *steps] if wanted.saved_model else steps
 
 
 def _saved_model_folder(output_dir, serving_version):
@@ -116,10 +126,10 @@ def _saved_model_folder(output_dir, serving_version):
 
 
 def _fast_rows(generator, verifier):
-    """The row of the network in bfloat16, where the machine multiplies it fast."""
+    """A function that returns the row of the network in bfloat16, where the machine has that in hardware."""
     if choose_precision("auto") == "float32":
         return []
-    return [verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))]
+    return [lambda: verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))]
 
 
 def _created(folder):

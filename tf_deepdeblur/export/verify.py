@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from ai_edge_litert.interpreter import Interpreter
 
-from tf_deepdeblur.devices import num_cores
+from tf_deepdeblur.devices import open_interpreter
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.metrics import psnr
 
@@ -100,8 +99,7 @@ def open_saved_model(folder):
 
 def open_tflite(path):
     """A ``.tflite`` file as a function of one uint8 [H, W, 3] image, by nothing but LiteRT."""
-    interpreter = Interpreter(str(path), num_threads=num_cores())
-    restore = interpreter.get_signature_runner("serving_default")
+    restore = open_interpreter(path).get_signature_runner("serving_default")
     return lambda image: restore(image=image[None])["restored"][0]
 
 

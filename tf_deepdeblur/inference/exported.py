@@ -73,11 +73,9 @@ class TFLite:
     """
 
     def __init__(self, path):
-        from ai_edge_litert.interpreter import Interpreter
-
         self._path = path
         try:
-            self._interpreter = Interpreter(model_path=str(path), num_threads=devices.num_cores())
+            self._interpreter = devices.open_interpreter(path)
             self._run = self._interpreter.get_signature_runner(_SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
