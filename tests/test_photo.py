@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import resource
 import struct
 import sys
 import warnings
@@ -224,6 +225,20 @@ def test_narrow_pictures(tmp_path, size):
     assert read_photo(tmp_path / "narrow.png").image.shape == (*size, 3)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, file_format):
+    """A limit on the size of files stops a write in its middle, as a full disk does."""
+    photo = Photo(pixels(64, 64, 3), format=file_format)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1500, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_photo(tmp_path / "photo", photo)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 # Files that cannot be used.
 
 
@@ -317,7 +332,7 @@ def test_sizes_beyond_the_limits_are_refused_by_the_header_alone(tmp_path):
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
-    assert refusal(tmp_path / "photo.heic") == "HEIC needs the package pillow-heif: pip install 'tf_deepdeblur[heic]'"
+    assert refusal(tmp_path / "photo.heic") == "HEIC needs the package pillow-heif: pip install -e '.[heic]'"
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):

@@ -1,12 +1,16 @@
 """A video that is read and written again keeps its clock, sound, colours and size; bad files are named."""
 
 import resource
+import struct
 from fractions import Fraction
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from av.sidedata.sidedata import Type
 
+from tf_deepdeblur import video
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.files import written_whole
 from tf_deepdeblur.video import VideoReader, VideoWriter
@@ -117,6 +121,30 @@ def test_rotation_is_applied(tmp_path, rotation):
         expected, image = np.rot90(next(iter(one)).image, rotation // 90), next(iter(other)).image
     assert image.shape == expected.shape
     assert np.abs(image.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("a, b", [(1, 0), (-1, 0), (0, 1), (0, -1)])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_every_quarter_turn_and_mirror_is_applied(a, b, mirrored):
+    """A display matrix shows the pixel (x, y) at (a x + c y, b x + d y), moved into view."""
+    c, d = (b, -a) if mirrored else (-b, a)
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    matrix = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], np.int32).tobytes()
+    shown = video.upright(image, SimpleNamespace(side_data={Type.DISPLAYMATRIX: matrix}))
+    places = {(x, y): (a * x + c * y, b * x + d * y) for x in range(3) for y in range(2)}
+    left, top = (min(place[axis] for place in places.values()) for axis in (0, 1))
+    for (x, y), (column, row) in places.items():
+        np.testing.assert_array_equal(shown[row - top, column - left], image[y, x])
+
+
+def test_a_mirrored_video_is_restored_as_it_is_shown(tmp_path):
+    make_video(tmp_path / "plain.mp4", sound=False)
+    content = bytearray((tmp_path / "plain.mp4").read_bytes())
+    place = content.index(struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30), content.index(b"tkhd"))
+    content[place : place + 4] = struct.pack(">i", -1 << 16)
+    (tmp_path / "mirrored.mp4").write_bytes(content)
+    with VideoReader(tmp_path / "plain.mp4") as one, VideoReader(tmp_path / "mirrored.mp4") as other:
+        np.testing.assert_array_equal(next(iter(other)).image, next(iter(one)).image[:, ::-1])
 
 
 @pytest.mark.parametrize("colorspace, color_range", [(1, 1), (1, 2), (5, 2), (6, 1), (2, 0)])

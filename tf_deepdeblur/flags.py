@@ -1,12 +1,15 @@
 """Between dataclasses and absl flags, and how a tool starts; defines nothing at import."""
 
 import functools
+import os
 import re
+import signal
 import sys
 from pathlib import Path
 
 from absl import app, logging
 from absl import flags as absl_flags
+from tqdm import tqdm
 
 from tf_deepdeblur.config import flag_fields
 from tf_deepdeblur.devices import import_tensorflow_quietly
@@ -67,11 +70,18 @@ def parse_size(flag):
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", flag.value)
     if not match:
-        raise UsageError(f"--{flag.name} must be height x width in pixels like 720x1280, got {flag.value!r}")
+        raise UsageError(
+            f"--{flag.name} must be height x width in pixels like 720x1280, at most 99999 each, got {flag.value!r}"
+        )
     return int(match[1]), int(match[2])
 
 
 def _guarded(main, argv):
+    def stop(*_):
+        _complain(argv[0], "stopped by SIGTERM")
+        sys.exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)  # an exception, so that half-written files are cleared away
     try:
         import_tensorflow_quietly()
         if not absl_flags.FLAGS["verbosity"].present:
@@ -96,10 +106,14 @@ def _parse(argv):
         sys.exit(2)
     except SystemExit:  # --help was asked for and given; absl takes that for a failure
         sys.exit(0)
+    except BrokenPipeError:  # its reader had seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
 def _complain(tool, message):
-    sys.stderr.write(f"{Path(tool).name}: {message}\n")
+    """One line on stderr; a progress bar that is still there makes room for it."""
+    tqdm.write(f"{Path(tool).name}: {' '.join(str(message).splitlines())}", file=sys.stderr)
 
 
 def _kind(item):

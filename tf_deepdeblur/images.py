@@ -7,6 +7,7 @@ pyramid can halve: ``pad_to_multiple`` adds what is missing at the bottom and at
 again.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import written_whole
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -100,12 +102,18 @@ def write_image(path, image, **options):
     ``options`` go to Pillow's ``Image.save``.
     """
     path = Path(path)
-    part = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        Image.fromarray(np.asarray(image)).save(part, **options)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    file_format = Image.registered_extensions().get(path.suffix.lower())
+    if file_format is None:
+        raise ValueError(f"{path}: no image format has the suffix {path.suffix!r}")
+    with written_whole(path) as part:
+        part.write_bytes(encoded(Image.fromarray(np.asarray(image)), file_format, **options))
+
+
+def encoded(image, file_format, **options):
+    """A PIL image as the bytes of a file; writing them notices a full disk, which Pillow's own writing does not."""
+    content = io.BytesIO()
+    image.save(content, file_format, **options)
+    return content.getvalue()
 
 
 def side_by_side(images):

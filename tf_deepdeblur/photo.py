@@ -18,6 +18,7 @@ from PIL import Image
 from tf_deepdeblur import lossless
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.files import written_whole
+from tf_deepdeblur.images import encoded
 
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif"})
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # beyond it Pillow suspects an attack and refuses
@@ -129,7 +130,7 @@ def write_photo(path, photo, quality=JPEG_QUALITY):
             lossless.write_png(part, pixels, photo.exif, photo.icc_profile)
         else:
             image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-            image.save(part, photo.format, **_save_options(photo, quality))
+            part.write_bytes(encoded(image, photo.format, **_save_options(photo, quality)))
 
 
 @contextlib.contextmanager
@@ -169,7 +170,7 @@ def _learn_heif():
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise InputError("HEIC needs the package pillow-heif: pip install 'tf_deepdeblur[heic]'") from error
+        raise InputError("HEIC needs the package pillow-heif: pip install -e '.[heic]'") from error
     register_heif_opener()
 
 

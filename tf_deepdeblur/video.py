@@ -7,10 +7,12 @@ applied to the pixels. Subtitles and data tracks are left out.
 
 import contextlib
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
+from av.sidedata.sidedata import Type
 
 from tf_deepdeblur.errors import InputError
 
@@ -200,16 +202,34 @@ class _Sound:
             self._next = next(self._packets, None)
 
 
+def upright(image, frame):
+    """The pixels of a video frame [H, W, C], turned and mirrored by quarter turns as the file's display matrix says."""
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return image
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]  # a pixel (x, y) is shown at (a x + c y, b x + d y)
+    right, down = a, d
+    if abs(b) > abs(a):
+        image = image.swapaxes(0, 1)
+        right, down = c, b
+    return np.ascontiguousarray(image[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1])
+
+
 def _open(path):
     try:
         return av.open(f"file:{path}", container_options=_OPEN, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as a video ({_reason(error)})") from error
+        reason = "is empty" if _is_empty(path) else f"cannot be read as a video ({_reason(error)})"
+        raise InputError(f"{path}: {reason}; copy it again from where it came, or leave it out") from error
+
+
+def _is_empty(path):
+    path = Path(path)
+    return path.is_file() and not path.stat().st_size
 
 
 def _upright(frame):
-    image = frame.to_ndarray(format="rgb24" if _bits(frame.format) == 8 else "rgb48le")
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+    return upright(frame.to_ndarray(format="rgb24" if _bits(frame.format) == 8 else "rgb48le"), frame)
 
 
 def _frames_by_duration(container, stream, rate):

@@ -62,10 +62,10 @@ def main(argv):
 
 
 def _report(num_jobs, num_skipped, failures, num_unfinished):
+    for line in failures:
+        sys.stderr.write(" ".join(line.splitlines()) + "\n")
     skipped = f", {num_skipped} were there already" if num_skipped else ""
     print(f"{num_jobs - num_unfinished} restored{skipped}, {len(failures)} failed; written to {_OUTPUT_DIR.value}")
-    for line in failures:
-        sys.stderr.write(f"{line}\n")
     return 1 if failures else 0
 
 

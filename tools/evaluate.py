@@ -42,14 +42,15 @@ def main(argv):
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
     for name, path in models.items():
         deblur = Deblurrer.load(path, precision=_PRECISION.value)
-        column = name if deblur.num_scales is None else f"{name} (K = {deblur.num_scales})"
+        is_export = deblur.num_scales is None
+        column = name if is_export else f"{name} (K = {deblur.num_scales})"
         results[column] = evaluate(
             deblur,
             samples,
             output_dir / name if len(models) > 1 else output_dir,
             benchmark=_BENCHMARK.value,
             blur_key=_BLUR_KEY.value if _BENCHMARK.value == "gopro" else None,
-            model=f"{path} (sha256 {digest(path)[:12]}, precision {_PRECISION.value})",
+            model=f"{path} (sha256 {digest(path)[:12]}, precision {'as exported' if is_export else _PRECISION.value})",
             limit=_LIMIT.value,
             progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
         )

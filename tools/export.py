@@ -66,11 +66,16 @@ def read_training(path):
     config, metrics = path.with_name("config.cfg"), path.with_name("metrics.jsonl")
     if not config.is_file():
         return None
-    values = read_flagfile(config.read_text())
+    try:
+        values = read_flagfile(config.read_text())
+        lines = metrics.read_text().splitlines(keepends=True) if metrics.is_file() else []
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing one
+        scores = [row for row in rows if row["kind"] == "eval"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path.parent}: config.cfg or metrics.jsonl is damaged; export {path} from elsewhere"
+        ) from error
     training = {"flags": {name: value for name, value in values.items() if name not in ("run_dir", "data_dir")}}
-    lines = metrics.read_text().splitlines(keepends=True) if metrics.is_file() else []
-    rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing the last one
-    scores = [row for row in rows if row["kind"] == "eval"]
     is_best = path.name == "generator_best.keras"
     scores.sort(key=lambda row: row["psnr"] if is_best else row["step"])
     return {**training, "held_out": scores[-1] if scores else None}

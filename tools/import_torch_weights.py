@@ -4,11 +4,12 @@
 
 The authors' README (github.com/SeungjunNah/DeepDeblur-PyTorch) links archives of trained models; unzip one and give a
 models/model-*.pt of it. Only the generator is imported; their Torch7 release (.t7) is not read. Reading needs PyTorch
-(pip install 'tf_deepdeblur[torch]') and is done in its safe mode: a file that asks to run code is refused.
+(pip install -e '.[torch]') and is done in its safe mode: a file that asks to run code is refused.
 """
 
 import re
 import warnings
+import zipfile
 from pathlib import Path
 
 from absl import flags
@@ -53,14 +54,20 @@ def _read_generator_state(path):
         raise InputError(f"{path}: no such file; {_REMEDY}")
     torch = _import_torch()
     try:
+        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():  # PyTorch does not look at checksums
+            raise ValueError("damaged")
         with warnings.catch_warnings(action="ignore"):
             checkpoint = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         raise InputError(f"{path}: {_refusal(error)}") from error
     state = checkpoint.get("G") if isinstance(checkpoint, dict) else None
-    if not isinstance(state, dict) or not all(map(torch.is_tensor, state.values())):
+    if not isinstance(state, dict) or not all(_is_weight(torch, value) for value in state.values()):
         raise InputError(f"{path}: no weights of a generator under 'G'; {_REMEDY}")
     return {str(name): tensor.detach().float().numpy() for name, tensor in state.items()}
+
+
+def _is_weight(torch, value):
+    return torch.is_tensor(value) and value.is_floating_point() and value.layout is torch.strided and not value.is_meta
 
 
 def _refusal(error):
@@ -74,26 +81,19 @@ def _import_torch():
     try:
         import torch
     except ImportError as error:
-        raise InputError(f"PyTorch is needed ({error}): pip install 'tf_deepdeblur[torch]'") from error
+        raise InputError(f"PyTorch is needed ({error}): pip install -e '.[torch]'") from error
     if torch.__version__ < (2, 6):  # CVE-2025-32434: before, weights_only=True could run code all the same
-        raise InputError(f"PyTorch {torch.__version__} reads unsafely: pip install --upgrade 'tf_deepdeblur[torch]'")
+        raise InputError(f"PyTorch {torch.__version__} reads unsafely: pip install --upgrade -e '.[torch]'")
     return torch
 
 
 def _save(generator, path):
-    from keras.saving import load_model
+    from tf_deepdeblur.models.generator import save_generator
 
-    part = path.with_name(f".{path.stem}.part.keras")
     try:
-        generator.save(part)
-        saved = load_model(part).get_weights()
-        if any((ours != theirs).any() for ours, theirs in zip(generator.get_weights(), saved, strict=True)):
-            raise OSError("what was read back differs from what was written")
-        part.replace(path)
+        save_generator(generator, path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error}); choose another --output") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -148,6 +150,22 @@ def test_a_folder_that_is_no_export_is_not_replaced(generator, tmp_path):
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match=r"photos: is there and is no SavedModel; remove it or choose another"):
         saved_model.export_saved_model(generator, tmp_path / "photos", {})
+
+
+def test_served_versions_are_not_called_a_thing_to_remove(generator, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "saved_model" / "1")
+    with pytest.raises(InputError, match=r"saved_model: holds versions for TensorFlow Serving; give --serving_version"):
+        saved_model.export_saved_model(generator, tmp_path / "saved_model", {})
+
+
+def test_what_a_killed_program_left_is_cleared_away(generator, tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.saved_model, "save", lambda module, part, signatures: (part / "saved_model.pb").touch())
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for number in (dead.pid, os.getppid()):
+        (tmp_path / f".saved_model.part-{number}").mkdir()
+    saved_model.export_saved_model(generator, tmp_path / "saved_model", {})
+    assert {path.name for path in tmp_path.iterdir()} == {"saved_model", f".saved_model.part-{os.getppid()}"}
 
 
 def test_a_place_that_cannot_be_written_is_named(generator, tmp_path):

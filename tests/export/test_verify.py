@@ -101,6 +101,13 @@ def test_a_serving_version_is_a_folder_of_its_own(exported, tmp_path):
     assert (tmp_path / "out" / "saved_model" / "4" / "saved_model.pb").is_file()
 
 
+def test_sizes_beyond_the_memory_are_refused_before_any_work(exported, tmp_path):
+    for size in ({"fixed_size": (90_000, 90_000)}, {"timing_size": (90_000, 90_000)}):
+        with pytest.raises(InputError, match=r"^90000x90000 pixels need some \d.* give a smaller --fixed_size"):
+            exported(quantizations=("none",), **size)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_versions_do_not_mix_with_an_export_without_one(exported, tmp_path):
     (tmp_path / "out" / "saved_model").mkdir(parents=True)
     (tmp_path / "out" / "saved_model" / "saved_model.pb").touch()

@@ -41,6 +41,14 @@ class Strange(tf.Module):
         return image[:, ::2]
 
 
+class Talkative(tf.Module):
+    """Another model with the same input, which returns more than an image."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    def __call__(self, image):
+        return {"image": image, "score": 1.0}
+
+
 @pytest.fixture(scope="module")
 def generator():
     generator = Generator(2, 1, 4)
@@ -147,6 +155,9 @@ def test_exports_of_other_models_are_named(tmp_path):
     tf.saved_model.save(Strange(), str(tmp_path / "strange"))
     with pytest.raises(InputError, match=r"it returns uint8 \[4, 8, 3\] for uint8 \[8, 8, 3\]"):
         Deblurrer.load(tmp_path / "strange")(noise(8, 8))
+    tf.saved_model.save(Talkative(), str(tmp_path / "talkative"))
+    with pytest.raises(InputError, match=r"talkative: not an exported deblurring model"):
+        Deblurrer.load(tmp_path / "talkative")(noise(8, 8))
     tf.saved_model.save(tf.Module(), str(tmp_path / "nothing"))
     with pytest.raises(InputError, match="it has no __call__"):
         Deblurrer.load(tmp_path / "nothing")

@@ -1,6 +1,8 @@
 """The plan finds every picture once, overwrites no input and loses no file."""
 
+import errno
 import os
+import tempfile
 
 import pytest
 
@@ -78,6 +80,26 @@ def test_two_inputs_are_not_written_to_one_file(plan, tree):
     assert names == ["a.png"]
     assert failures[0].startswith(f"{tree / 'sub' / 'a.png'}: ")
     assert failures[0].endswith(f"is already written from {tree / 'a.png'}; restore them in two runs")
+
+
+def test_one_file_under_two_names_is_restored_once(plan, tree):
+    assert plan(tree / "a.png", tree / "sub" / ".." / "a.png") == (["a.png"], [])
+
+
+def test_the_output_folder_as_the_only_input_is_refused(tree):
+    (failure,) = plan_jobs([tree], tree).failures
+    assert failure == f"{tree}: is the folder to write to; give another --output_dir"
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tree, tmp_path, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(errno.EACCES, "Permission denied", str(dir))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(
+        InputError, match=r"out: cannot be written to \(Permission denied\); choose another --output_dir"
+    ):
+        plan_jobs([tree], tmp_path / "out")
 
 
 def test_the_output_folder_is_not_searched(tree):

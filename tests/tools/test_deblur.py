@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.videos import write_video
 from tf_deepdeblur.models.generator import Generator, save_generator
 from tf_deepdeblur.photo import read_photo
 
@@ -51,6 +53,25 @@ def test_a_run_from_end_to_end(model, tmp_path):
     assert (again.returncode, again.stdout) == (0, "0 restored, 1 were there already, 0 failed; written to out\n")
 
 
+def test_sigterm_leaves_no_half_video(model, tmp_path):
+    write_video(tmp_path / "clip.mp4", [IMAGE[:48, :64]] * 3000)
+    command = [
+        sys.executable,
+        "tools/deblur.py",
+        f"--model={model}",
+        f"--output_dir={tmp_path / 'out'}",
+        tmp_path / "clip.mp4",
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("out/.clip.part.mp4")) and process.poll() is None:
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143, said
+    assert "deblur.py: stopped by SIGTERM" in said
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
@@ -70,5 +91,5 @@ def test_exit_code_2_and_one_line_for_wrong_usage(arguments, complaint):
 
 def test_exit_code_1_and_one_line_without_a_model(tmp_path):
     finished = run_tool("--model=absent.keras", "a.png", cwd=tmp_path)
-    assert (finished.returncode, finished.stderr) == (1, "deblur.py: absent.keras: no such file\n")
+    assert (finished.returncode, finished.stderr) == (1, "deblur.py: absent.keras: no such file; give a trained model\n")
     assert list(tmp_path.iterdir()) == []

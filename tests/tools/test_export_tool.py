@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from absl import flags
 
 from tests.export.conftest import random_generator
 from tf_deepdeblur.data.demo import photograph
+from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.flags import UsageError
 from tf_deepdeblur.images import read_image
 from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -60,6 +62,17 @@ def test_the_facts_are_those_of_the_run_without_its_paths(exported):
     facts = json.loads((exported[1] / "saved_model" / "model.json").read_text())
     assert facts["training"]["flags"] == {"blur_key": "blur"}
     assert facts["training"]["held_out"] == {"step": 2, "kind": "eval", "psnr": 28.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("metrics.jsonl", b"garbage{\n"), ("metrics.jsonl", b'{"step": 1}\n'), ("config.cfg", b"\xff\xfe")],
+)
+def test_a_damaged_log_is_one_line(tool, run_dir, tmp_path, name, content):
+    shutil.copytree(run_dir, tmp_path / "run")
+    (tmp_path / "run" / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"run: config\.cfg or metrics\.jsonl is damaged"):
+        tool.read_training(tmp_path / "run" / "generator.keras")
 
 
 def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):

@@ -17,7 +17,7 @@ import numpy as np
 from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.images import IMAGE_SUFFIXES, read_image
-from tf_deepdeblur.video import VIDEO_SUFFIXES, VideoReader
+from tf_deepdeblur.video import VIDEO_SUFFIXES, VideoReader, upright
 
 _MAX_REORDER = 4  # encoders rarely put more than three frames before one that they refer to
 
@@ -167,8 +167,7 @@ def _decoded(stream):
 
 
 def _upright(frame):
-    image = frame.to_ndarray(format="rgb24", src_color_range=frame.color_range)
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+    return upright(frame.to_ndarray(format="rgb24", src_color_range=frame.color_range), frame)
 
 
 def _read_or_error(path):

@@ -1,20 +1,22 @@
 """One export: the files that are wanted, each verified as soon as it is written, and ``report.json``."""
 
 import functools
+import math
 import platform
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tf_deepdeblur.devices import choose_precision, num_cores
+from tf_deepdeblur.devices import choose_precision, free_memory, num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import files, pictures, tflite
 from tf_deepdeblur.export.facts import describe
-from tf_deepdeblur.export.saved_model import export_saved_model
+from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.models.generator import with_dtype
 
 _TIMING_SIZE = (256, 256)
+_MAPS = 4  # float32 feature maps that a network holds at a time, with some reserve
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,21 @@ def export(generator, output_dir, wanted, *, calibration_dir=None, training=None
         InputError: naming the folder or file that cannot be read or written.
     """
     output_dir = _created(Path(output_dir).expanduser())
+    timing_size = wanted.timing_size or wanted.fixed_size or _TIMING_SIZE
+    for size in filter(None, (timing_size, wanted.fixed_size)):
+        _require_memory(size, generator.filters)
+    folder = _saved_model_folder(output_dir, wanted.serving_version)
+    if wanted.saved_model:
+        require_replaceable(folder)
     facts = describe(generator, training)
     verified_on = pictures.for_verification(calibration_dir, wanted.fixed_size)
     calibrating_on = pictures.for_calibration(calibration_dir) if "int8" in wanted.quantizations else ()
-    timing_size = wanted.timing_size or wanted.fixed_size or _TIMING_SIZE
     verifier = Verifier(generator, verified_on, pictures.photograph(timing_size))
     steps = [
         verifier.reference_row,
         *_fast_rows(generator, verifier),
-        *_file_rows(generator, output_dir, wanted, facts, calibrating_on, verifier),
+        *([functools.partial(_saved_model_row, generator, folder, facts, verifier)] if wanted.saved_model else []),
+        *_tflite_rows(generator, output_dir, wanted, facts, calibrating_on, verifier),
     ]
     rows = [step() for step in progress(steps)]
     report = {
@@ -98,22 +106,21 @@ def failures(report):
     return [f"{row['file']}: {failure}" for row in report["rows"] for failure in row.get("failures", ())]
 
 
-def _file_rows(generator, output_dir, wanted, facts, calibrating_on, verifier):
+def _saved_model_row(generator, folder, facts, verifier):
+    export_saved_model(generator, folder, facts)
+    return verifier.file_row("saved_model", folder)
+
+
+def _tflite_rows(generator, output_dir, wanted, facts, calibrating_on, verifier):
     """Functions that write one file each and return its row."""
 
-    def saved_model():
-        folder = _saved_model_folder(output_dir, wanted.serving_version)
-        export_saved_model(generator, folder, facts)
-        return verifier.file_row("saved_model", folder)
-
-    def tflite_file(quantize):
+    def write(quantize):
         path = output_dir / f"generator_{quantize}.tflite"
         ranges = tflite.calibration_ranges(generator, calibrating_on) if quantize == "int8" else None
         tflite.export_tflite(generator, path, facts, quantize, wanted.fixed_size, ranges)
         return verifier.file_row(quantize, path)
 
-    steps = [functools.partial(tflite_file, quantize) for quantize in wanted.quantizations]
-    return [saved_model, *steps] if wanted.saved_model else steps
+    return [functools.partial(write, quantize) for quantize in wanted.quantizations]
 
 
 def _saved_model_folder(output_dir, serving_version):
@@ -130,6 +137,16 @@ def _fast_rows(generator, verifier):
     if choose_precision("auto") == "float32":
         return []
     return [lambda: verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))]
+
+
+def _require_memory(size, filters):
+    """An image of ``size`` is restored untiled, in float32: several feature maps of it must fit."""
+    needed, free = math.prod(size) * filters * 4 * _MAPS, free_memory()
+    if free is not None and needed > free:
+        raise InputError(
+            f"{size[0]}x{size[1]} pixels need some {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; "
+            "give a smaller --fixed_size or --timing_size"
+        )
 
 
 def _created(folder):

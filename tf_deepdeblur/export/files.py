@@ -34,6 +34,7 @@ def write_folder(path, write):
         InputError: naming the folder, if it cannot be written.
     """
     path = Path(path)
+    _clear_after_killed(path)
     part, old = (path.with_name(f".{path.name}.{kind}-{os.getpid()}") for kind in ("part", "old"))
     try:
         part.mkdir(parents=True)
@@ -46,6 +47,13 @@ def write_folder(path, write):
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _clear_after_killed(path):
+    """Removes what programs left beside ``path`` that were killed while they wrote it."""
+    for part in path.parent.glob(f".{path.name}.part-*"):
+        if not Path("/proc", part.name.rpartition("-")[2]).exists() and Path("/proc/self").exists():
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _as_json(content):

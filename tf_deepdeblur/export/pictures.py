@@ -12,11 +12,12 @@ import numpy as np
 from tf_deepdeblur.data.blur import Shake, blur_pair, shake_photo
 from tf_deepdeblur.data.demo import HELD_OUT_PHOTOS, PHOTOGRAPHS, TRAIN_PHOTOS
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import IMAGE_SUFFIXES, read_image
+from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_image
 
 _VERIFIED_SIZES = ((37, 51), (151, 243), (179, 261), (201, 299))  # odd, and not multiples of anything
 _CALIBRATION_COUNT = 32
 _CALIBRATION_SIDE = 128
+_SMALLEST_SIDE = 32
 _SHAKEN_SIDE = 300  # larger pictures are mirrored
 _SHAKE_ROOM = 52  # pixels that the moving camera loses at both borders together
 _SHAKE_FRAMES = 7
@@ -103,13 +104,22 @@ def _blurry_images(folder):
 
 
 def _parts(paths, sizes):
-    """One random part of each size, from the images in turn."""
+    """One random part of each size, from the images in turn.
+
+    Raises:
+        InputError: naming the file, if one is so small that its mirror images would be most of what is seen.
+    """
     rng = np.random.default_rng(0)
     chosen = [paths[number * len(paths) // len(sizes)] for number in range(len(sizes))]
     return [_picture(path, size, rng) for path, size in zip(chosen, sizes, strict=True)]
 
 
 def _picture(path, size, rng):
+    sides = image_size(path)
+    if min(sides) < _SMALLEST_SIDE:
+        raise InputError(
+            f"{path}: {sides[1]}x{sides[0]} pixels are too few; give photographs of {_SMALLEST_SIDE} or more a side"
+        )
     partner = _sharp_partner(path)
     if partner is None:
         return Picture(path.name, _part(read_image(path), size, rng), None)

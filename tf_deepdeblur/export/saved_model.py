@@ -64,8 +64,7 @@ def export_saved_model(generator, folder, facts):
         InputError: naming the folder, if it cannot be written or holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "saved_model.pb").is_file():
-        raise InputError(f"{folder}: is there and is no SavedModel; remove it or choose another --output_dir")
+    require_replaceable(folder)
     module = DeblurModule(generator)
     signatures = {"serving_default": module.serving_default, "serving_bytes": module.serving_bytes}
 
@@ -74,6 +73,15 @@ def export_saved_model(generator, folder, facts):
         files.write_file(part / "model.json", {**facts, "format": "SavedModel", "interface": _INTERFACE})
 
     files.write_folder(folder, write)
+
+
+def require_replaceable(folder):
+    """Raises InputError naming the folder, if it is there and is not a SavedModel that may be replaced."""
+    if not folder.exists() or (folder / "saved_model.pb").is_file():
+        return
+    if any((version / "saved_model.pb").is_file() for version in folder.glob("[0-9]*")):
+        raise InputError(f"{folder}: holds versions for TensorFlow Serving; give --serving_version too")
+    raise InputError(f"{folder}: is there and is no SavedModel; remove it or choose another --output_dir")
 
 
 _INTERFACE = {

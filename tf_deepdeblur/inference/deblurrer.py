@@ -103,22 +103,27 @@ def find_model(model):
     if shipped.is_file() and path.name == str(model):
         return shipped
     names = ", ".join(sorted(file.stem for file in WEIGHTS_FOLDER.glob("*.keras"))) or "none"
-    raise InputError(f"{model}: no such file or folder, nor weights in {WEIGHTS_FOLDER} (there are: {names})")
+    raise InputError(
+        f"{model}: no such file or folder, nor weights in {WEIGHTS_FOLDER} (there are: {names}); give a trained model"
+    )
 
 
 def _find_in_folder(path):
     if (path / "generator.keras").is_file():
         return path / "generator.keras"
     saved_model = saved_model_folder(path)
-    if saved_model is None:
-        raise InputError(f"{path}: neither generator.keras (a training run) nor saved_model.pb (an export) is in here")
-    return saved_model
+    if saved_model is not None:
+        return saved_model
+    if (path / "config.cfg").is_file():
+        raise InputError(f"{path}: this run has no generator.keras yet; wait for its first checkpoint")
+    remedy = f"give {path / 'saved_model'}" if (path / "saved_model").is_dir() else "give one that has"
+    raise InputError(f"{path}: has neither generator.keras (a training run) nor saved_model.pb (an export); {remedy}")
 
 
 def _checked_file(path):
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; give a trained model")
     if path.suffix not in (".keras", ".tflite"):
         advice = "; tools/import_torch_weights.py imports it" if path.suffix in (".pt", ".pth") else ""
-        raise InputError(f"{path}: not a .keras or .tflite file{advice}")
+        raise InputError(f"{path}: not a .keras or .tflite file{advice or '; give a trained model'}")
     return path

@@ -37,7 +37,7 @@ class SavedModel:
         try:
             self._model = tf.saved_model.load(str(folder))
         except Exception as error:  # what a damaged export raises depends on where it is damaged
-            raise _unusable(folder, _first_line(error)) from error
+            raise _unusable(folder, "its files are damaged, incomplete or of another kind") from error
         if not callable(self._model):
             raise _unusable(folder, "it has no __call__")
         functions = getattr(self._model.__call__, "concrete_functions", [])
@@ -57,7 +57,7 @@ class SavedModel:
             raise InputError(
                 f"{self._path}: memory does not suffice; use the .keras file, which works in tiles"
             ) from error
-        except (TypeError, ValueError, tf.errors.OpError) as error:
+        except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
             raise _unusable(self._path, _first_line(error)) from error
         return _checked(self._path, restored, image, progress)
 

@@ -1,5 +1,6 @@
 """Which files to restore, and where to write them; everything that is wrong with them is found before the first one."""
 
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ def plan_jobs(inputs, output_dir, recursive=False, skip_existing=False):
     """
     output_dir = Path(output_dir).expanduser()
     _make_folder(output_dir)
-    search = _Search(recursive, seen={output_dir.resolve()})
+    search = _Search(recursive, output_dir.resolve())
     found = [pair for given in inputs for pair in search.find(Path(given).expanduser())]
     jobs, failures = _without_clashes([Job(source, output_dir / name, name) for source, name in found])
     todo = [job for job in jobs if not (skip_existing and job.target.is_file())]
@@ -63,11 +64,12 @@ def plan_jobs(inputs, output_dir, recursive=False, skip_existing=False):
 
 
 class _Search:
-    """Looks into folders; ``seen`` holds the real paths of folders that are not to be looked into (again)."""
+    """Looks into folders, but never into ``output_dir`` and never twice into the same one."""
 
-    def __init__(self, recursive, seen):
+    def __init__(self, recursive, output_dir):
         self._recursive = recursive
-        self._seen = seen
+        self._output_dir = output_dir
+        self._seen = {output_dir}
         self.failures = []
 
     def find(self, given):
@@ -76,7 +78,9 @@ class _Search:
             return [(given, Path(given.name))]
         folders = []
         found = [(path, path.relative_to(given)) for path in self._walk(given, folders)]
-        if not found and not self.failures:
+        if not found and given.resolve() == self._output_dir:
+            self.failures.append(f"{given}: is the folder to write to; give another --output_dir")
+        elif not found and not self.failures:
             hint = f"; --recursive looks into its {len(folders)} folders" if folders and not self._recursive else ""
             self.failures.append(f"{given}: no photographs or videos in this folder{hint}")
         return found
@@ -106,7 +110,7 @@ def _without_clashes(jobs):
     """Jobs of which none writes where another one reads or writes, and a line for each that would."""
     reads = {_real(job.source) for job in jobs}
     writers, failures = {}, []
-    for job in dict.fromkeys(jobs):
+    for job in {(_real(job.source), job.target): job for job in jobs}.values():
         if _real(job.target) in reads:
             failures.append(f"{job.source}: {job.target} is an input and is not overwritten; give another --output_dir")
         elif job.target in writers:
@@ -125,7 +129,10 @@ def _real(path):
 
 
 def _make_folder(path):
+    """Makes a folder and tries to write to it: better now than after the first photograph's work."""
     try:
         path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
-        raise InputError(f"{path}: cannot be made ({error.strerror}); choose another --output_dir") from error
+        raise InputError(f"{path}: cannot be written to ({error.strerror}); choose another --output_dir") from error

@@ -138,12 +138,18 @@ def load_generator(path, dtype="float32"):
     """
     if not Path(path).is_file():
         raise InputError(f"{path}: no such file; a trained generator is a .keras file")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a complete generator (no .keras file, or cut off); copy it again")
     try:
         stored = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: not a complete generator ({str(error).splitlines()[0]})") from error
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+        raise InputError(
+            f"{path}: not a complete generator (damaged, or made by another program); copy it again"
+        ) from None
     if not isinstance(stored, Generator):
-        raise InputError(f"{path}: holds a {type(stored).__name__}, not a generator")
+        raise InputError(
+            f"{path}: holds a {type(stored).__name__}, not a generator; give one that tools/train.py wrote"
+        )
     return stored if dtype == "float32" else with_dtype(stored, dtype)
 
 
