@@ -13,7 +13,13 @@ LAYERS = {
     **dict.fromkeys(["training", "evaluation", "export"], 3),
     "flags": 4,
 }
-WITHIN_LAYER_0 = {("config", "errors"), ("devices", "errors"), ("images", "errors"), ("images", "files")}
+WITHIN_LAYER_0 = {
+    ("config", "errors"),
+    ("devices", "errors"),
+    ("files", "errors"),
+    ("images", "errors"),
+    ("images", "files"),
+}
 WITHIN_LAYER_2 = {("inference", "models")}  # a Deblurrer is a generator on images
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

@@ -6,6 +6,7 @@ import resource
 import struct
 import sys
 import warnings
+from pathlib import Path
 
 import av
 import numpy as np
@@ -337,13 +338,14 @@ def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):
 
 def test_an_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     target = tmp_path / "photo.png"
-    target.write_bytes(b"the old file")
+    target.write_text("the old file")
 
-    def interrupted(self, path, *args, **kwargs):
-        path.write_bytes(b"half")
+    def interrupted(self, content):
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Image.Image, "save", interrupted)
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_photo(target, Photo(smooth(8, 8)))
     assert target.read_bytes() == b"the old file"

@@ -3,12 +3,10 @@
 import resource
 import struct
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from av.sidedata.sidedata import Type
 
 from tf_deepdeblur import video
 from tf_deepdeblur.errors import InputError
@@ -129,8 +127,7 @@ def test_every_quarter_turn_and_mirror_is_applied(a, b, mirrored):
     """A display matrix shows the pixel (x, y) at (a x + c y, b x + d y), moved into view."""
     c, d = (b, -a) if mirrored else (-b, a)
     image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-    matrix = np.array([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30], np.int32).tobytes()
-    shown = video.upright(image, SimpleNamespace(side_data={Type.DISPLAYMATRIX: matrix}))
+    shown = video._shown(image, [a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
     places = {(x, y): (a * x + c * y, b * x + d * y) for x in range(3) for y in range(2)}
     left, top = (min(place[axis] for place in places.values()) for axis in (0, 1))
     for (x, y), (column, row) in places.items():
@@ -249,7 +246,8 @@ def test_files_that_are_no_videos_are_named(tmp_path):
     (tmp_path / "text.mp4").write_text("hello")
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "folder.mp4").mkdir()
-    for name in ("text", "empty", "folder", "absent"):
+    assert refusal(tmp_path / "empty.mp4").startswith("is empty; copy it again")
+    for name in ("text", "folder", "absent"):
         assert refusal(tmp_path / f"{name}.mp4").startswith("cannot be read as a video (")
 
 

@@ -26,6 +26,7 @@ _H264 = ("libx264", {"crf": "16", "preset": "medium"})
 _HEVC = ("libx265", {"crf": "18", "preset": "medium", "x265-params": "log-level=error"})
 _VP9 = ("libvpx-vp9", {"crf": "22", "b:v": "0", "row-mt": "1", "deadline": "good", "cpu-used": "4"})
 _SUBSAMPLINGS = ("420", "422", "444")
+_AS_STORED = (1, 0, 0, 0, 1)  # a display matrix that moves nothing
 
 
 class Frame(NamedTuple):
@@ -62,6 +63,7 @@ class VideoReader:
             self.close()
             raise InputError(f"{path}: has no moving pictures; give a video")
         self.stream.thread_type = "AUTO"
+        self._display_matrix = None
         self.time_base = self.stream.time_base
         self.frame_rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
         self.num_frames = self.stream.frames or _frames_by_duration(self._container, self.stream, self.frame_rate)
@@ -74,12 +76,20 @@ class VideoReader:
         try:
             for frame in self._container.decode(self.stream):
                 pts = frame.pts if has_clock and frame.pts is not None else due
-                yield Frame(_upright(frame), pts)
+                image = frame.to_ndarray(format="rgb24" if _bits(frame.format) == 8 else "rgb48le")
+                yield Frame(self.upright(image, frame), pts)
                 count, due = count + 1, pts + step
         except (av.error.FFmpegError, MemoryError) as error:
             raise InputError(f"{self.path}: damaged after {count} frames ({_reason(error)})") from error
         if not count:
             raise InputError(f"{self.path}: not one frame can be decoded; the file is damaged")
+
+    def upright(self, image, frame):
+        """The pixels [H, W, C] of a frame, turned and mirrored by quarter turns as the track's display matrix says."""
+        if self._display_matrix is None:  # asked once: a frame whose side data are looked at stays in memory for long
+            found = frame.side_data.get(Type.DISPLAYMATRIX)
+            self._display_matrix = _AS_STORED if found is None else np.frombuffer(found, np.int32).tolist()
+        return _shown(image, self._display_matrix)
 
     def close(self):
         """Closes the file."""
@@ -202,12 +212,9 @@ class _Sound:
             self._next = next(self._packets, None)
 
 
-def upright(image, frame):
-    """The pixels of a video frame [H, W, C], turned and mirrored by quarter turns as the file's display matrix says."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None:
-        return image
-    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5]  # a pixel (x, y) is shown at (a x + c y, b x + d y)
+def _shown(image, matrix):
+    """Moves every pixel (x, y) to (a x + c y, b x + d y), where the matrix begins with a, b, 0, c, d."""
+    a, b, _, c, d = matrix[:5]
     right, down = a, d
     if abs(b) > abs(a):
         image = image.swapaxes(0, 1)
@@ -226,10 +233,6 @@ def _open(path):
 def _is_empty(path):
     path = Path(path)
     return path.is_file() and not path.stat().st_size
-
-
-def _upright(frame):
-    return upright(frame.to_ndarray(format="rgb24" if _bits(frame.format) == 8 else "rgb48le"), frame)
 
 
 def _frames_by_duration(container, stream, rate):

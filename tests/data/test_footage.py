@@ -16,8 +16,8 @@ def window(differences=(), times=()):
 
 def footage(rate=240.0, *seen):
     result = Footage(rate)
-    for differences, pixels, image in seen or [(STEADY, 0.5, PHOTO)]:
-        result.see(differences, pixels, brightest(image))
+    for differences, pixels, image, *psnr in seen or [(STEADY, 0.5, PHOTO)]:
+        result.see(differences, pixels, brightest(image), *psnr or [30.0])
     return result
 
 
@@ -28,7 +28,11 @@ def footage(rate=240.0, *seen):
         ([1.0, 1.0, 40.0, 1.0, 1.0, 1.0], "scene cut"),
         ([1.0, 40.0, 1.0, 35.0, 1.0, 1.0], "scene cut"),
         ([14.0, 15.0, 16.0, 17.0, 16.0, 15.0], None),  # fast motion all the time
-        ([0.0, 0.0, 8.0, 0.0, 0.0, 0.0], None),  # a flicker, not another scene
+        ([1.2, 1.1, 1.3, 9.1, 1.2, 1.2], "scene cut"),  # between pictures that are alike
+        ([1.2, 1.1, 1.3, 5.9, 0.2, 0.2], None),
+        ([1.6, 1.6, 1.6, 9.1, 1.6, 1.6], None),
+        ([0.0, 0.0, 5.0, 0.0, 0.0, 0.0], None),  # a flicker, not another scene
+        ([0.0, 8.0, 0.0, 8.0, 0.0, 8.0], None),  # every other frame repeats the one before
         ([], None),
     ],
 )
@@ -90,6 +94,13 @@ def test_repeated_frames_are_told():
     assert "3 of 6 frames repeat" in line
     still = footage(240.0, ([0.02, 0.01, 0.02, 0.0, 0.02, 0.01], 0.0, PHOTO))
     assert still.warnings() == []
+
+
+def test_windows_without_motion_are_counted():
+    still = ([0.0] * 6, 0.0, PHOTO, float("inf"))
+    (line,) = footage(240.0, still, (STEADY, 0.5, PHOTO), ([0.01] * 6, float("nan"), PHOTO, 50.0)).warnings()
+    assert line.startswith("2 of 3 windows show no motion: their blurry images are their sharp ones")
+    assert footage(240.0, (STEADY, 0.5, PHOTO, 49.9)).warnings() == []
 
 
 def test_black_bars_are_told_with_the_crop_that_removes_them():

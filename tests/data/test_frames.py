@@ -77,17 +77,94 @@ def test_an_unreadable_image_is_left_out_and_named(tmp_path):
     assert "frame5.png" in reader.damage
 
 
+def read_until(reader, number):
+    """Reads frames up to one of a number, and leaves the reader there."""
+    frames = iter(reader)
+    while next(frames).number < number:
+        pass
+    frames.close()
+
+
+def test_damage_is_told_of_a_video_that_is_left_early(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving_photo(60), g="10")
+    reader = open_frames(path)
+    read_until(reader, 30)
+    assert reader.damage is None  # frames that were not reached are not lost
+    reader = open_frames(damage(path, packet=13))
+    read_until(reader, 5)
+    assert reader.damage is None
+    read_until(reader, 40)
+    early = reader.damage
+    assert "left out" in early
+    list(reader)
+    assert reader.damage == early
+
+
+def test_damage_is_told_of_a_folder_that_is_left_early(tmp_path):
+    folder = write_folder(tmp_path / "a", FRAMES)
+    (folder / "frame5.png").write_bytes(b"no image")
+    reader = open_frames(folder)
+    read_until(reader, 3)
+    assert reader.damage is None
+    read_until(reader, 8)
+    assert "frame5.png" in reader.damage
+
+
+def write_numbered(folder, numbers):
+    folder.mkdir()
+    for number in numbers:
+        write_image(folder / f"take2_{number:04d}.png", FRAMES[0])
+    return open_frames(folder)
+
+
+def test_a_number_that_is_missing_separates_the_frames_beside_it(tmp_path):
+    reader = write_numbered(tmp_path / "a", [*range(5, 12), *range(15, 22), *range(23, 27)])
+    assert [frame.number for frame in reader if not frame.follows] == [0, 7, 14]
+    assert reader.damage == "4 numbers are missing, such as before take2_0015.png"
+    read_until(reader, 6)
+    assert reader.damage is None
+
+
+def test_a_number_and_an_image_may_be_missing_in_one_folder(tmp_path):
+    reader = write_numbered(tmp_path / "a", [*range(8), *range(9, 16)])
+    (tmp_path / "a" / "take2_0003.png").write_bytes(b"no image")
+    assert [frame.number for frame in reader if not frame.follows] == [0, 4, 8]
+    assert "1 images were left out, such as" in reader.damage
+    assert reader.damage.endswith("; 1 numbers are missing, such as before take2_0009.png")
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [range(0, 50, 5), [3, 4, 9, 12, 13, 20, 31], [7], [9000 + i * 1000 // 240 for i in range(24)]],
+    ids=["every fifth", "any", "one", "milliseconds"],
+)
+def test_numbers_with_no_gap_or_no_rule_miss_nothing(tmp_path, numbers):
+    reader = write_numbered(tmp_path / "a", numbers)
+    assert [frame.follows for frame in reader] == [False] + [True] * (len(numbers) - 1)
+    assert reader.damage is None
+
+
+def test_names_without_numbers_miss_nothing(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in "abcdefgh9":
+        write_image(tmp_path / "a" / f"{name}.png", FRAMES[0])
+    reader = open_frames(tmp_path / "a")
+    assert sum(frame.follows for frame in reader) == 8
+    assert reader.damage is None
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
         (lambda path: write_sound(path / "a.wav"), "cannot be read as a video"),
         (lambda path: write_sound(path / "a.mkv"), "no moving pictures"),
         (lambda path: path, "no images in this folder"),
-        (lambda path: path / "nothing.mp4", "no such file"),
+        (lambda path: path / "nothing.mp4", "no such file or folder; give"),
+        (lambda path: (path / "a.png", write_image(path / "a.png", FRAMES[0]))[0], "is one image; .*--from_photos"),
         (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b"text" * 99))[0], "cannot be read as a video"),
-        (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b""))[0], "cannot be read as a video"),
+        (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b""))[0], "is empty; copy it again"),
     ],
-    ids=["sound", "only sound", "empty folder", "missing", "text", "empty file"],
+    ids=["sound", "only sound", "empty folder", "missing", "image", "text", "empty file"],
 )
 def test_what_is_no_footage_is_named(tmp_path, make, reason):
     path = make(tmp_path)

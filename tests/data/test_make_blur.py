@@ -15,6 +15,7 @@ from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.data.response import linearise
 from tf_deepdeblur.data.sequences import Settings, plan
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import locked
 from tf_deepdeblur.images import read_image, write_image
 
 SEVEN = {"min_frames": 7, "max_frames": 7}
@@ -171,7 +172,8 @@ def test_photos_are_shaken(tmp_path):
     warnings, failures = make([tmp_path / "p.png", tmp_path / "tiny.png"], tmp_path / "out", from_photos=True, takes=3)
     assert warnings == []
     assert len(failures) == 1
-    assert failures[0].startswith(f"{tmp_path / 'tiny.png'}: ")
+    assert failures[0].startswith(f"{tmp_path / 'tiny.png'}: 9x9 is too small: the motion takes ")
+    assert failures[0].endswith(" pixels away from each side; use a larger one or a smaller --max_frames")
     psnr = [float(row["psnr_blur_gamma"]) for row in rows(tmp_path / "out")]
     assert len(psnr) == 3
     assert 12 < min(psnr) <= max(psnr) < 45
@@ -207,6 +209,57 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path, monkeypatch)
     monkeypatch.undo()
     make(videos, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
+def test_another_error_wants_another_folder(tmp_path):
+    video = write_video(tmp_path / "a.mp4", moving_photo(7))
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match=r"out: cannot be written \(.*\); choose another folder$"):
+        make([video], tmp_path / "out")
+
+
+def test_one_program_at_a_time_writes_to_a_folder(tmp_path):
+    video = write_video(tmp_path / "a.mp4", moving_photo(7))
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"), pytest.raises(InputError, match=r"out: another program is writing to it"):
+        make([video], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert make([video], tmp_path / "out") == ([], [])
+
+
+def test_warnings_are_told_again_when_a_sequence_is_found_made(tmp_path):
+    """Of the damage, too, although reading ends before the video does."""
+    spoiled = damage(write_video(tmp_path / "spoiled.mp4", moving_photo(60), g="10"), packet=13)
+    slow = write_video(tmp_path / "slow.mp4", moving_photo(40), rate=30)
+    good = write_video(tmp_path / "good.mp4", moving_photo(40))
+    first = make([spoiled, slow, good], tmp_path / "out", last_frame=35)
+    slow_line, spoiled_line = first[0]
+    assert slow_line.startswith(f"{slow}: 30 frames per second are too few")
+    assert spoiled_line.startswith(f"{spoiled}: damaged or cut off: ")
+    before = contents(tmp_path / "out")
+    assert make([spoiled, slow, good], tmp_path / "out", last_frame=35) == first
+    assert contents(tmp_path / "out") == before
+    kept = {path.parent.name for path in (tmp_path / "out").glob("*/*/warnings.txt")}
+    assert kept == {"spoiled_07_00", "slow_07_00"}
+
+
+def test_no_window_straddles_a_frame_that_is_missing(tmp_path):
+    (tmp_path / "frames").mkdir()
+    for i, image in enumerate(moving_photo(30)):
+        if i != 10:
+            write_image(tmp_path / "frames" / f"{i:03d}.png", image)
+    warnings, failures = make([tmp_path / "frames"], tmp_path / "out")
+    assert warnings == [f"{tmp_path / 'frames'}: 1 numbers are missing, such as before 011.png"]
+    assert failures == []
+    assert [row["first_frame"] for row in rows(tmp_path / "out")] == ["0", "10", "17"]
+
+
+@pytest.mark.parametrize("image", [moving_photo(1)[0], np.zeros((48, 64, 3), np.uint8)], ids=["static", "black"])
+def test_footage_that_stands_still_is_told(tmp_path, image):
+    video = write_video(tmp_path / "a.mp4", [image] * 14)
+    warnings, _ = make([video], tmp_path / "out")
+    assert any("2 of 2 windows show no motion" in line for line in warnings)
+    np.testing.assert_array_equal(images(tmp_path / "out", "blur_gamma"), images(tmp_path / "out", "sharp"))
 
 
 KILLED = """

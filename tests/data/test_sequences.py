@@ -71,6 +71,22 @@ def test_what_is_made_keeps_its_part(clips, tmp_path):
         plan([clips], tmp_path, Settings(), test_sequences=[moved.source.name])
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_footage_is_not_made_a_second_time_with_another_number_of_frames(clips, tmp_path, split):
+    (tmp_path / split / "b_07_00").mkdir(parents=True)
+    nine = Settings(min_frames=9, max_frames=9)
+    with pytest.raises(InputError, match=rf"{tmp_path}/{split}/b_07_00: was made with another M.*remove it or use"):
+        plan([clips], tmp_path, nine)
+    assert planned([clips / "a.mp4"], tmp_path, nine).keys() == {"a_09_00"}
+    assert planned([clips / "b.mp4"], tmp_path, Settings(min_frames=7, max_frames=7))["b_07_00"].split == split
+
+
+def test_a_longer_name_is_other_footage(clips, tmp_path):
+    for name in ("b_1_07_00", "x_b_07_00", "b_07_01"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+    assert planned([clips / "b.mp4"], tmp_path, Settings(min_frames=9, max_frames=9)).keys() == {"b_09_00"}
+
+
 def test_the_seed_draws_other_numbers(clips, tmp_path):
     assert planned([clips], tmp_path).keys() != planned([clips], tmp_path, Settings(seed=1)).keys()
 
@@ -105,9 +121,23 @@ def test_photos_are_sources_of_several_pairs(tmp_path):
         ({"first_frame": 9, "last_frame": 9}, "--last_frame"),
         ({"crop": (1, 2, 3)}, "--crop"),
         ({"crop": (0, 0, 0, 5)}, "--crop"),
+        ({"gamma": float("nan")}, "--gamma must be from 0.1 to 10.0, got nan"),
+        ({"gamma": 1000.0}, "--gamma"),
+        ({"gamma": 0.09}, "--gamma"),
+        ({"fps": float("nan")}, "--fps"),
         ({"min_frames": 1, "max_frames": 1, "from_photos": True}, "--min_frames=3"),
     ],
 )
 def test_settings_that_contradict_each_other_name_the_flag(values, flag):
     with pytest.raises(InputError, match=flag):
         Settings(**values)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 1.0, 10.0])
+def test_gammas_of_cameras_are_taken(gamma):
+    assert Settings(gamma=gamma).gamma == gamma
+
+
+def test_a_fraction_is_a_number_from_0_to_1(clips, tmp_path):
+    with pytest.raises(InputError, match="--test_fraction must be from 0 to 1, got nan"):
+        plan([clips], tmp_path, Settings(), test_fraction=float("nan"))

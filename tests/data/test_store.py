@@ -16,6 +16,7 @@ from tf_deepdeblur.data.pipeline import Shard, training_batches
 from tf_deepdeblur.data.sources import open_sources
 from tf_deepdeblur.data.store import PackedStore, pack, verify
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import locked
 
 
 def pack_folder(root, path, dataset="pairs", blur_key=""):
@@ -105,8 +106,8 @@ def rewrite(path, place, data):
         (lambda path: rewrite(path, 8, struct.pack("<I", 0)), "of version 0, this is for 1"),
         (lambda path: rewrite(path, 8, struct.pack("<I", 2)), "of version 2, this is for 1"),
         (lambda path: rewrite(path, 40, b"?"), "its header is damaged"),
-        (lambda path: path.unlink(), "cannot be read .*--data_dir"),
-        (lambda path: (path.unlink(), path.mkdir()), "cannot be read .*--data_dir"),
+        (lambda path: path.unlink(), "cannot be read .*give a store of tools/pack_dataset"),
+        (lambda path: (path.unlink(), path.mkdir()), "cannot be read .*give a store of tools/pack_dataset"),
     ],
     ids=["cut", "cut header", "stub", "foreign", "empty", "older", "newer", "header", "missing", "folder"],
 )
@@ -161,6 +162,40 @@ def test_packing_again_gives_the_same_bytes(packed, pairs_dir, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["again.store"]
 
 
+def test_a_whole_store_of_the_same_data_set_may_be_packed_again(packed, pairs_dir, copy):
+    rewrite(copy, copy.stat().st_size - 9, b"\0\1\2")
+    assert pack_folder(pairs_dir, copy).read_bytes() == packed.read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["store", "text", "empty"])
+def test_what_holds_something_else_is_not_replaced(packed, tmp_path, kind):
+    write_pairs(tmp_path / "other", 7)
+    path = tmp_path / "a.store"
+    path.write_bytes({"store": packed.read_bytes(), "text": b"a letter", "empty": b""}[kind])
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=rf"{path}: holds something else; remove it or choose another --output"):
+        pack_folder(tmp_path / "other", path)
+    assert path.read_bytes() == before
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.store", "other"]
+
+
+def test_a_store_is_packed_by_one_process_at_a_time(packed, pairs_dir, tmp_path):
+    part = tmp_path / "a.store.part"
+    part.write_bytes(b"the other one's")
+    with locked(part), pytest.raises(InputError, match=rf"{part}: another program is writing to it"):
+        pack_folder(pairs_dir, tmp_path / "a.store")
+    assert part.read_bytes() == b"the other one's"
+    assert pack_folder(pairs_dir, tmp_path / "a.store").read_bytes() == packed.read_bytes()
+
+
+@pytest.mark.parametrize(("place", "reason"), [("file/a.store", "Not a directory"), ("folder", "Is a directory")])
+def test_only_a_full_disk_wants_room(pairs_dir, tmp_path, place, reason):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match=rf"{place}: cannot be written \({reason}\); choose another --output$"):
+        pack_folder(pairs_dir, tmp_path / place)
+
+
 class Stop(BaseException):
     """Ends packing as a kill would."""
 
@@ -205,7 +240,7 @@ def test_a_disk_that_is_too_small_is_told_at_once(pairs_dir, tmp_path, monkeypat
 
     monkeypatch.setattr(os, "posix_fallocate", allocate)
     with pytest.raises(
-        InputError, match=r"a\.store: cannot be written \(No space left on device\), it takes 0\.00 GiB"
+        InputError, match=r"a\.store: cannot be written \(No space left on device\); it takes 0\.00 GiB. Make room"
     ):
         pack_folder(pairs_dir, tmp_path / "a.store")
     assert list(tmp_path.iterdir()) == []

@@ -278,7 +278,8 @@ def test_shipped_weights_are_loaded_by_name(keras_file, monkeypatch, tmp_path):
     (tmp_path / "gopro.keras").write_bytes(keras_file.read_bytes())
     assert Deblurrer.load("gopro", precision="float32")(random_image(8, 8)).shape == (8, 8, 3)
     with pytest.raises(
-        InputError, match=rf"^go: no such file or folder, nor weights in {tmp_path} \(there are: gopro\)$"
+        InputError,
+        match=rf"^go: no such file or folder, nor weights in {tmp_path} \(there are: gopro\); give a trained model$",
     ):
         Deblurrer.load("go")
 
@@ -289,11 +290,21 @@ def test_missing_models_name_the_path_that_was_searched(tmp_path):
         ("absent.keras", "no such file"),
         ("absent.tflite", "no such file"),
         ("absent", "no such file or folder, nor weights in"),
-        (".", "neither generator.keras .* nor saved_model.pb .* is in here"),
+        (".", "has neither generator.keras .* nor saved_model.pb .*; give one that has"),
         ("model.pt", "not a .keras or .tflite file; tools/import_torch_weights.py imports it"),
     ):
         with pytest.raises(InputError, match=rf"^{tmp_path}.*: {reason}"):
             Deblurrer.load(tmp_path / name)
+
+
+def test_a_run_without_a_checkpoint_and_an_exports_folder_say_what_to_do(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.cfg").touch()
+    with pytest.raises(InputError, match=r"run: this run has no generator\.keras yet; wait for its first checkpoint"):
+        Deblurrer.load(tmp_path / "run")
+    (tmp_path / "out" / "saved_model").mkdir(parents=True)
+    with pytest.raises(InputError, match=rf"; give {tmp_path}/out/saved_model$"):
+        Deblurrer.load(tmp_path / "out")
 
 
 def test_weights_that_are_not_complete_are_an_error(keras_file, tmp_path):

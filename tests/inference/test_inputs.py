@@ -150,7 +150,7 @@ def test_a_folder_that_may_not_be_read_is_named(plan, tree):
 
 def test_an_output_folder_that_cannot_be_made_is_an_error(tree):
     with pytest.raises(
-        InputError, match=r"a\.png/out: cannot be made \(Not a directory\); choose another --output_dir"
+        InputError, match=r"a\.png/out: cannot be written to \(Not a directory\); choose another --output_dir"
     ):
         plan_jobs([tree], tree / "a.png" / "out")
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.data.videos import moving_photo, write_sound, write_video
+from tf_deepdeblur.images import write_image
 from tf_deepdeblur.training.loop import open_data, train
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,18 @@ def test_videos_become_a_data_set_that_trains_packed_or_not(tmp_path, tiny_confi
     verified = run("pack_dataset.py", "--verify", "--output", tmp_path / "a.store")
     assert verified.returncode == 1
     assert verified.stderr.splitlines()[-1].startswith("damaged: test/")
+
+
+def test_when_nothing_was_made_nothing_else_is_said(tmp_path):
+    write_image(tmp_path / "photo.png", moving_photo(1)[0])
+    result = run("make_blur.py", "--output_dir", tmp_path / "data", tmp_path / "photo.png", tmp_path / "gone.mp4")
+    assert result.returncode == 1
+    assert result.stdout == "nothing was made\n"
+    lines = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(lines) == 2
+    assert "photo.png: is one image" in lines[0]
+    assert "--from_photos" in lines[0]
+    assert "gone.mp4: no such file or folder; give" in lines[1]
 
 
 def test_contradictions_are_usage_errors():

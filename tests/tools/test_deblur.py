@@ -91,5 +91,8 @@ def test_exit_code_2_and_one_line_for_wrong_usage(arguments, complaint):
 
 def test_exit_code_1_and_one_line_without_a_model(tmp_path):
     finished = run_tool("--model=absent.keras", "a.png", cwd=tmp_path)
-    assert (finished.returncode, finished.stderr) == (1, "deblur.py: absent.keras: no such file; give a trained model\n")
+    assert (finished.returncode, finished.stderr) == (
+        1,
+        "deblur.py: absent.keras: no such file; give a trained model\n",
+    )
     assert list(tmp_path.iterdir()) == []

@@ -128,7 +128,10 @@ def tool():
     [
         ("stray", "unexpected argument 'stray'"),
         ("--quantize=int4,none", "--quantize takes none, float16, dynamic, int8 or all, got 'int4'"),
-        ("--fixed_size=720", "--fixed_size must be height x width in pixels like 720x1280, got '720'"),
+        (
+            "--fixed_size=720",
+            "--fixed_size must be height x width in pixels like 720x1280, at most 99999 each, got '720'",
+        ),
         ("--timing_size=0x8", "--timing_size must be height x width"),
         ("--saved_model --quantize=int8", "add --tflite"),
         ("--tflite --serving_version=1", "add --saved_model"),

@@ -173,7 +173,7 @@ def test_a_missing_file_and_a_folder_are_errors(refused, tmp_path):
 
 def test_a_missing_torch_is_an_error_that_names_the_extra(tool, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(InputError, match=r"pip install 'tf_deepdeblur\[torch\]'$"):
+    with pytest.raises(InputError, match=r"pip install -e '\.\[torch\]'$"):
         tool.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
 
 

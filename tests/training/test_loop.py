@@ -8,7 +8,10 @@ import pytest
 
 from tf_deepdeblur.config import read_flagfile
 from tf_deepdeblur.data.pipeline import pair_index
+from tf_deepdeblur.data.sources import open_sources
+from tf_deepdeblur.data.store import pack
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import locked
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.models.generator import load_generator
 from tf_deepdeblur.training import loop
@@ -116,6 +119,31 @@ def test_describe_reads_every_pair(tiny_config, pairs_dir, tmp_path):
     broken.write_bytes(broken.read_bytes()[:-2000])
     with pytest.raises(InputError, match=r"sharp/003\.png"):
         loop.describe(tiny_config(data={"data_dir": str(folder)}))
+
+
+def test_describe_reads_every_image_of_a_store(tiny_config, pairs_dir, tmp_path):
+    path = tmp_path / "a.store"
+    training, held_out = open_sources("pairs", pairs_dir)
+    pack({"train": training, "eval": held_out}, path, "")
+    config = tiny_config(data={"dataset": "store", "data_dir": str(path)})
+    assert "training pairs: 5" in loop.describe(config)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=rf"{path}: 1 images are damaged, such as test/sharp/001\.png; pack it again"):
+        loop.describe(config)
+
+
+def test_a_run_folder_has_one_training_at_a_time(tiny_config):
+    config = tiny_config()
+    run_dir = Path(config.run_dir)
+    run_dir.mkdir(parents=True)
+    with locked(run_dir):
+        with pytest.raises(InputError, match=rf"{run_dir}: another program is writing to it"):
+            loop.train(config)
+        assert "training pairs: 5" in loop.describe(config)
+    assert list(run_dir.iterdir()) == []
+    assert loop.train(config)["step"] == 4
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_config):

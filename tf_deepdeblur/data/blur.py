@@ -140,7 +140,8 @@ def shake_photo(photo, num_frames, shake, rng, moving_object=None):
     path = trajectory(num_frames, shake, rng)
     margin = _margin(path, photo.shape)
     if min(photo.shape[:2]) <= 2 * margin:
-        raise ValueError(f"a photograph of {photo.shape[1]}x{photo.shape[0]} is too small for {shake}")
+        size = f"{photo.shape[1]}x{photo.shape[0]}"
+        raise ValueError(f"{size} is too small: the motion takes {margin} pixels away from each side")
     inner = tuple(slice(margin, side - margin) for side in photo.shape[:2])
     frames = [_move(_signal(photo), pose)[inner] for pose in path]
     if moving_object is not None:

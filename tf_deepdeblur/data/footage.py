@@ -9,7 +9,9 @@ import numpy as np
 _LOWEST_RATE = 120.0  # frames per second
 _MOST_MOTION = 1.5  # pixels between neighbouring frames
 _CUT_LEVELS, _CUT_RATIO = 12.0, 4.0  # a cut is at least so large, and so many times what is usual around it
+_SMALL_CUT_LEVELS, _SMALL_CUT_RATIO = 6.0, 6.0  # or, where the pictures before and after it are alike, this
 _SAME_RATIO, _MOVES = 0.1, 0.5  # a repeated frame differs so much less than others of a window that moves at all
+_SAME_PSNR = 50.0  # dB; from here on a blurry image is the sharp one, but for rounding
 _UNEVEN = 1.5  # longest interval between frames over the usual one
 _BLACK, _WIDEST_PICTURE = 24, 0.98  # the level of a letterbox's bars; the part of a side that bars leave free
 _TILE = 128
@@ -62,7 +64,7 @@ class Footage:
     def __init__(self, rate):
         self._rate = rate
         self._motions = []
-        self._neighbours = self._repeated = 0
+        self._neighbours = self._repeated = self._still = 0
         self._brightest = None
         self._skipped = {}
 
@@ -70,10 +72,18 @@ class Footage:
         """Notes a window that was left out."""
         self._skipped[reason] = self._skipped.get(reason, 0) + 1
 
-    def see(self, differences, pixels, edges):
-        """Notes a window that was used: its ``differences``, its ``motion``, and what ``brightest`` says of it."""
+    def see(self, differences, pixels, edges, psnr):
+        """Notes a window that was used.
+
+        Args:
+            differences: the window's.
+            pixels: its ``motion``.
+            edges: what ``brightest`` says of it.
+            psnr: of its blurry image against the sharp one, in dB.
+        """
         differences = np.array(differences)
         self._motions.append(pixels)
+        self._still += psnr >= _SAME_PSNR
         self._neighbours += len(differences)
         if len(differences) and differences.max() > _MOVES:
             self._repeated += int((differences < _SAME_RATIO * differences.max()).sum())
@@ -83,7 +93,8 @@ class Footage:
     def warnings(self):
         """One line for each thing that speaks against the footage."""
         lines = [f"{count} windows left out: {reason}" for reason, count in sorted(self._skipped.items())]
-        return lines + [line for line in (self._slow(), self._fast(), self._repeats(), self._bars()) if line]
+        found = self._slow(), self._fast(), self._repeats(), self._stands_still(), self._bars()
+        return lines + [line for line in found if line]
 
     def _slow(self):
         if self._rate is None or self._rate >= _LOWEST_RATE:
@@ -107,6 +118,14 @@ class Footage:
             return None
         return f"{self._repeated} of {self._neighbours} frames repeat the one before: the real frame rate is lower"
 
+    def _stands_still(self):
+        if not self._still:
+            return None
+        return (
+            f"{self._still} of {len(self._motions)} windows show no motion: their blurry images are their sharp ones; "
+            "leave such parts out with --first_frame and --last_frame"
+        )
+
     def _bars(self):
         if self._brightest is None:
             return None
@@ -118,11 +137,16 @@ class Footage:
 
 
 def _has_cut(differences):
-    """Whether one step stands out; the lower median stays small even if half of the steps are large."""
-    if not differences:
+    """Whether one step stands out.
+
+    The lower median stays small even if half of the steps are large. For small cuts it is the upper one: else motion
+    would be a cut where every other frame repeats the one before.
+    """
+    if len(differences) < 2:
         return False
-    usual = sorted(differences)[(len(differences) - 1) // 2]
-    return len(differences) > 1 and max(differences) > max(_CUT_LEVELS, _CUT_RATIO * usual)
+    *_, largest = steps = sorted(differences)
+    lower, upper = steps[(len(steps) - 1) // 2], steps[len(steps) // 2]
+    return largest > max(_CUT_LEVELS, _CUT_RATIO * lower) or largest > max(_SMALL_CUT_LEVELS, _SMALL_CUT_RATIO * upper)
 
 
 def _spread(length, side, count=4):

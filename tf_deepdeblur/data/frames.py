@@ -1,13 +1,14 @@
 """Sharp frames in the order they are shown, from a video file or a folder of images; few are in memory at a time.
 
 A reader has ``path``, ``name``, ``size_bytes``, ``count`` (frames, or None if the file does not say), ``rate`` (frames
-per second, or None) and, after it was iterated, ``damage``: None, or what could not be read, in words. Frames are
-upright: the rotation that a phone writes beside the picture is applied.
+per second, or None) and, after it was iterated, ``damage``: None, or what could not be read, in words; as far as it was
+iterated, if that was left early. Frames are upright: the rotation that a phone writes beside the picture is applied.
 """
 
 import re
-from collections import deque
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +18,10 @@ import numpy as np
 from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.images import IMAGE_SUFFIXES, read_image
-from tf_deepdeblur.video import VIDEO_SUFFIXES, VideoReader, upright
+from tf_deepdeblur.video import VIDEO_SUFFIXES, VideoReader
 
 _MAX_REORDER = 4  # encoders rarely put more than three frames before one that they refer to
+_NUMBERED = 0.8  # part of the steps between the numbers of frames that are equal if they are numbered at all
 
 
 class Frame(NamedTuple):
@@ -51,7 +53,9 @@ def open_frames(path):
     """
     path = Path(path)
     if not path.exists():
-        raise InputError(f"{path}: no such file or folder")
+        raise InputError(f"{path}: no such file or folder; give videos or folders of frames")
+    if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+        raise InputError(f"{path}: is one image; give the folder of its frames, or a photograph with --from_photos")
     return FolderFrames(path) if path.is_dir() else VideoFrames(path)
 
 
@@ -76,17 +80,21 @@ class VideoFrames:
 
     def __iter__(self):
         self.damage, self._left_out = None, 0
-        shown = 0
-        with VideoReader(self.path) as video:
-            for frame, follows in self._whole(_decoded(video.stream)):
-                time = frame.time if self._has_clock else None
-                yield Frame(shown + self._left_out, time, _upright(frame), follows)
-                shown += 1
-        lost = max(self._left_out, self._promised - shown)
-        if lost:
-            self.damage = f"damaged or cut off: {lost} frames that cannot be decoded rightly were left out"
+        shown, unreached = 0, self._promised
+        try:
+            with VideoReader(self.path) as video:
+                for frame, follows in self._whole(_decoded(video.stream)):
+                    time = frame.time if self._has_clock else None
+                    image = frame.to_ndarray(format="rgb24", src_color_range=frame.color_range)
+                    yield Frame(shown + self._left_out, time, video.upright(image, frame), follows)
+                    shown += 1
+            unreached = 0
+        finally:
+            lost = max(self._left_out, self._promised - unreached - shown)
+            if lost:
+                self.damage = f"damaged or cut off: {lost} frames that cannot be decoded rightly were left out"
         if not shown:
-            raise InputError(f"{self.path}: not one frame can be decoded; the file is damaged")
+            raise InputError(f"{self.path}: not one frame can be decoded; the file is damaged, give another")
 
     def _whole(self, frames):
         """(frame, follows) of the frames that no damage can have reached."""
@@ -109,7 +117,10 @@ class VideoFrames:
 
 
 class FolderFrames:
-    """The images of one folder, in the natural order of their names (2 before 10); they have no clock."""
+    """The images of one folder, in the natural order of their names (2 before 10); they have no clock.
+
+    Where their numbers leave some out, the frame after them does not ``follow``.
+    """
 
     def __init__(self, path):
         self.path = Path(path)
@@ -123,17 +134,24 @@ class FolderFrames:
         self.size_bytes = sum(file.stat().st_size for file in self._files)
 
     def __iter__(self):
-        broken, follows = [], False
-        with ThreadPoolExecutor(num_cores()) as pool:
-            for number, image in enumerate(_ahead(pool, _read_or_error, self._files)):
-                if isinstance(image, InputError):
-                    broken.append(image)
-                else:
-                    yield Frame(number, None, image, follows)
-                follows = not isinstance(image, InputError)
+        self.damage = None
+        gaps = _gaps(self._files)
+        broken, missing, follows = [], {}, False
+        try:
+            with ThreadPoolExecutor(num_cores()) as pool:
+                for number, image in enumerate(_ahead(pool, _read_or_error, self._files)):
+                    if number in gaps:
+                        missing[self._files[number].name] = gaps[number]
+                        follows = False
+                    if isinstance(image, InputError):
+                        broken.append(image)
+                    else:
+                        yield Frame(number, None, image, follows)
+                    follows = not isinstance(image, InputError)
+        finally:
+            self.damage = _damage(broken, missing)
         if len(broken) == len(self._files):
             raise broken[0]
-        self.damage = f"{len(broken)} images were left out, such as {broken[0]}" if broken else None
 
 
 def image_files(folder):
@@ -144,6 +162,26 @@ def image_files(folder):
 
 def _digits(name):
     return re.split(r"(\d+)", name)
+
+
+def _gaps(files):
+    """{index of a file: how many numbers are missing before it} of files that are numbered evenly, else {}."""
+    numbers = [re.findall(r"\d+", path.stem)[-1:] for path in files]
+    if len(files) < 2 or not all(numbers):
+        return {}
+    steps = [int(after) - int(before) for (before,), (after,) in pairwise(numbers)]
+    usual, count = Counter(steps).most_common(1)[0]
+    if usual < 1 or count < _NUMBERED * len(steps):
+        return {}
+    return {index: step // usual - 1 for index, step in enumerate(steps, start=1) if step >= 2 * usual}
+
+
+def _damage(broken, missing):
+    """What a folder lacks, from the errors of its images and {file: how many numbers are missing before it}."""
+    lines = [f"{len(broken)} images were left out, such as {broken[0]}"] if broken else []
+    if missing:
+        lines.append(f"{sum(missing.values())} numbers are missing, such as before {next(iter(missing))}")
+    return "; ".join(lines) or None
 
 
 def _decoded(stream):
@@ -164,10 +202,6 @@ def _decoded(stream):
             yield from packet.decode()
         except av.error.FFmpegError:
             yield None
-
-
-def _upright(frame):
-    return upright(frame.to_ndarray(format="rgb24", src_color_range=frame.color_range), frame)
 
 
 def _read_or_error(path):

@@ -2,6 +2,7 @@
 
     train|test/<source>_<M>_<n>/{blur,blur_gamma,sharp}/000001.png    M frames averaged; n counts sources of one name
     train|test/<source>_<M>_<n>/manifest.csv, settings.json           the sequence's pairs, and how they were made
+    train|test/<source>_<M>_<n>/warnings.txt                          what speaks against its footage, if anything does
     manifest.csv, contact_sheet.png                                   all pairs; some of them to look at
 
 ``blur_gamma`` is the mean in linear light seen through the response curve again, ``blur`` the mean of the levels as
@@ -30,11 +31,13 @@ from tf_deepdeblur.data.response import gamma_response, linear_response, table_r
 from tf_deepdeblur.data.windows import photo_windows, windows
 from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import is_full, locked
 from tf_deepdeblur.images import read_image, write_image
 from tf_deepdeblur.metrics import psnr
 
 BLUR_KEYS = ("blur_gamma", "blur")
 _CURVES = ("gamma", "linear")
+_WARNINGS = "warnings.txt"
 _END_OF_PNG = b"IEND\xaeB`\x82"
 _COMPRESSION = 2  # of zlib: a third of the time of Pillow's 6 for files 4% larger
 
@@ -48,23 +51,26 @@ def make_blur(sequences, output_dir, settings):
         settings: Settings.
 
     Returns:
-        (warnings, failures): one line each. Warnings say what speaks against the footage, failures which source was
-        not made and why; the others are.
+        (warnings, failures): one line each. Warnings say what speaks against the footage, also that of sequences which
+        were there, failures which source was not made and why; the others are.
 
     Raises:
-        InputError: if the folder cannot be written, for example because the disk is full.
+        InputError: if the folder cannot be written, for example because the disk is full, or if another program is
+            writing to it.
     """
     output_dir = Path(output_dir)
     try:
-        warnings, failures = _Maker(output_dir, settings, sequences).make(sequences)
-        write_summary(output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with locked(output_dir):
+            warnings, failures = _Maker(output_dir, settings, sequences).make(sequences)
+            write_summary(output_dir)
+            with contextlib.suppress(OSError):
+                (output_dir / ".unfinished").rmdir()  # stays while something is in it
     except OSError as error:
-        raise InputError(
-            f"{output_dir}: cannot be written ({error.strerror}). What is whole is kept: make room, then start the "
-            "same command again"
-        ) from error
-    with contextlib.suppress(OSError):
-        (output_dir / ".unfinished").rmdir()  # stays while something is in it
+        remedy = "choose another folder"
+        if is_full(error):
+            remedy = "what is whole is kept: make room, then start the same command again"
+        raise InputError(f"{output_dir}: cannot be written ({error.strerror}); {remedy}") from error
     return warnings, failures
 
 
@@ -109,7 +115,7 @@ class _Maker:
         if folder.is_dir():
             _check_record(folder, record)
             self._progress.advance(sequence.source.count or 0)
-            return []
+            return _read_warnings(folder)
         part = self._output_dir / ".unfinished" / sequence.name
         _prepare(part, record)
         try:
@@ -118,9 +124,11 @@ class _Maker:
             shutil.rmtree(part)  # going on would end the same way
             raise
         write_manifest(part / "manifest.csv", rows)
+        if warnings:
+            write_text(part / _WARNINGS, "".join(f"{line}\n" for line in warnings))
         folder.parent.mkdir(parents=True, exist_ok=True)
         part.rename(folder)
-        return [sequence.source.damage, *warnings] if sequence.source.damage else warnings
+        return warnings
 
     def _write_sequence(self, sequence, part):
         """Writes a sequence's pairs; returns (rows of its manifest, warnings)."""
@@ -130,7 +138,8 @@ class _Maker:
             rows = list(self._rows(sequence, part, footage, jobs))
         finally:
             wait(jobs)
-        warnings = footage.warnings() if footage else []
+        warnings = [sequence.source.damage] if sequence.source.damage else []
+        warnings += footage.warnings() if footage else []
         if not rows:
             raise InputError(
                 f"{sequence.source.path}: no window of M = {sequence.num_frames} frames "
@@ -174,7 +183,8 @@ class _Maker:
     def _frames(self, source):
         """The frames of the wanted range, cut and made smaller."""
         settings, shape, read = self._settings, None, 0
-        for frame in source:
+        frames = iter(source)
+        for frame in frames:
             if settings.last_frame and frame.number >= settings.last_frame:
                 break
             if frame.number >= settings.first_frame:
@@ -184,6 +194,7 @@ class _Maker:
                 yield frame._replace(image=_cut(frame.image, source.path, settings))
             self._counted(frame)
             read += 1
+        frames.close()  # the source tells its damage now
         self._progress.advance((source.count or read) - read)  # what the range or damage left out
 
     def _counted(self, item):
@@ -247,7 +258,7 @@ def _write_pair(folder, name, window, clock):
         if key in BLUR_KEYS:
             row[f"psnr_{key}"] = f"{float(psnr(image[None], window.sharp[None])[0]):.2f}"
     row["motion_px"] = "" if np.isnan(pixels) else f"{pixels:.1f}"
-    return row, (window.differences, pixels, brightest(window.sharp))
+    return row, (window.differences, pixels, brightest(window.sharp), float(row["psnr_blur_gamma"]))
 
 
 def _collect(job, sequence, footage):
@@ -300,6 +311,13 @@ def _prepare(part, record):
     for key in (*BLUR_KEYS, "sharp"):
         (part / key).mkdir(parents=True, exist_ok=True)
     write_text(part / "settings.json", json.dumps(record, indent=1) + "\n")
+
+
+def _read_warnings(folder):
+    try:
+        return (folder / _WARNINGS).read_text().splitlines()
+    except FileNotFoundError:
+        return []
 
 
 def _read_record(folder):

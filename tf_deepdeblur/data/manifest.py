@@ -1,4 +1,15 @@
-"""What a made data set says about itself: a table of all pairs, and a picture of some."""
+"""What a made data set says about itself: a table of all pairs, and a picture of some.
+
+``manifest.csv`` has a row for each pair; what is not known is empty:
+
+    sequence, file                  the pair's folder, and its name in blur/, blur_gamma/ and sharp/
+    source                          the video, folder or photograph
+    first_frame, frames             the window: number of its first frame in the source, counted from 0, and M
+    fps, exposure_s                 the camera's frames per second, and the exposure that M of them make, in seconds
+    psnr_blur_gamma, psnr_blur      of either blurry image against the sharp one, in dB; inf if they are equal
+    motion_px                       motion between the two frames in the middle of the window, in pixels: the 90th
+                                    percentile over the picture's tiles
+"""
 
 import csv
 import io
@@ -18,11 +29,7 @@ _WIDTH, _HEIGHT, _LABEL = 320, 200, 14
 
 
 def write_manifest(path, rows):
-    """Writes dicts with the keys ``COLUMNS`` as CSV; the file appears whole or not at all.
-
-    PSNR is in dB, of each blurry image against the sharp one; motion is in pixels, between the two frames in the middle
-    of the window. What is not known is empty.
-    """
+    """Writes dicts with the keys ``COLUMNS`` as CSV; the file appears whole or not at all."""
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()

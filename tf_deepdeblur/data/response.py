@@ -5,6 +5,7 @@ g(x) = x^(1/2.2); ``linear_response`` is the one that many later papers assume.
 """
 
 import csv
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -82,10 +83,10 @@ def _read_rows(path):
     if rows and not _is_number(rows[0][0]):
         rows = rows[1:]
     for row in rows:
-        if len(row) not in (2, 4) or len(row) != len(rows[0]) or not all(map(_is_number, row)):
+        if len(row) not in (2, 4) or len(row) != len(rows[0]) or not all(map(_is_finite, row)):
             raise InputError(f"{path}: row {','.join(row)!r} does not fit; {expected}")
     table = np.array(rows, np.float64)
-    if len(table) < 2 or table[0, 0] != 0 or table[-1, 0] != 255 or not np.isfinite(table).all():
+    if len(table) < 2 or table[0, 0] != 0 or table[-1, 0] != 255:
         raise InputError(f"{path}: does not go from level 0 to level 255; {expected}")
     falling = np.flatnonzero((np.diff(table, axis=0) <= 0).any(axis=1))
     if len(falling) or table[0].min() < 0:
@@ -100,3 +101,7 @@ def _is_number(text):
     except ValueError:
         return False
     return True
+
+
+def _is_finite(text):
+    return _is_number(text) and math.isfinite(float(text))

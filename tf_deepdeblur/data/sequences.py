@@ -1,5 +1,6 @@
 """Which blur sequences to make: their sources, names, M and place in ``train`` or ``test``."""
 
+import math
 import random
 import re
 from collections import Counter
@@ -13,6 +14,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.images import image_size
 
 SPLITS = ("train", "test")
+_GAMMAS = (0.1, 10.0)
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Settings:
         min_frames: least M; M is odd, and drawn once per sequence.
         max_frames: greatest M.
         crf: "gamma", "linear" or the CSV file of a response curve, see ``response.table_response``.
-        gamma: exponent of "gamma".
+        gamma: exponent of "gamma", 0.1 to 10.
         stride: frames from one window's start to the next one's; 0 for M - overlap.
         overlap: frames that neighbouring windows share.
         first_frame: number of the first frame to use.
@@ -57,6 +59,10 @@ class Settings:
     def __post_init__(self):
         if not self.odd_numbers:
             raise InputError(f"no odd number from --min_frames={self.min_frames} to --max_frames={self.max_frames}")
+        if not _GAMMAS[0] <= self.gamma <= _GAMMAS[1]:
+            raise InputError(f"--gamma must be from {_GAMMAS[0]} to {_GAMMAS[1]}, got {self.gamma}")
+        if not math.isfinite(self.fps):
+            raise InputError(f"--fps must be a number of frames per second, got {self.fps}")
         if self.stride and self.overlap:
             raise InputError("--stride and --overlap say the same thing: give one of them")
         if self.overlap >= self.odd_numbers[0]:
@@ -99,11 +105,12 @@ class Sequence(NamedTuple):
         return re.sub(r"_\d+(_\d+)$", r"\1", self.name)
 
 
-def plan(inputs, output_dir, settings, test_fraction=1 / 3, test_sequences=()):
+def plan(inputs, output_dir, settings, test_fraction=0.33, test_sequences=()):
     """Turns paths into sequences.
 
     M and the split are drawn per sequence from the seed and the sequence's name, so that they depend neither on the
-    order of the inputs nor on what is done already. What is in the folder stays in its part of it.
+    order of the inputs nor on what is done already. What is in the folder stays in its part of it, and is not made a
+    second time with another M, which could put the same footage in both parts.
 
     Args:
         inputs: videos, folders of images, or folders of such; with ``from_photos`` photographs or folders of them.
@@ -116,8 +123,11 @@ def plan(inputs, output_dir, settings, test_fraction=1 / 3, test_sequences=()):
         (sequences, failures): a list of Sequence, and a line for each input that cannot be used.
 
     Raises:
-        InputError: if ``test_sequences`` names what is not there, or what is in ``train`` already.
+        InputError: if ``test_sequences`` names what is not there, or what is in ``train`` already; if the folder has a
+            sequence with another M.
     """
+    if not 0 <= test_fraction <= 1:
+        raise InputError(f"--test_fraction must be from 0 to 1, got {test_fraction}")
     sources, failures = _open_all(inputs, settings)
     missing = set(test_sequences) - {source.name for source in sources}
     if missing:
@@ -131,12 +141,10 @@ def plan(inputs, output_dir, settings, test_fraction=1 / 3, test_sequences=()):
         num_frames = _random(settings.seed, key).choice(settings.odd_numbers)
         name = re.sub(r"(_\d+)$", rf"_{num_frames:02d}\1", key)
         split = SPLITS[key in tests]
-        made = [made for made in SPLITS if (Path(output_dir) / made / name).is_dir()]
-        if made and made != [split] and test_sequences:
-            raise InputError(
-                f"{Path(output_dir) / made[0] / name}: --test_sequences wants it in {split}/; move it there"
-            )
-        sequences.append(Sequence(name, made[0] if made else split, source, num_frames))
+        made = _find_made(Path(output_dir), name, key)
+        if made and made.parent.name != split and test_sequences:
+            raise InputError(f"{made}: --test_sequences wants it in {split}/; move it there")
+        sequences.append(Sequence(name, made.parent.name if made else split, source, num_frames))
     return sequences, failures
 
 
@@ -164,6 +172,19 @@ def _keys(sources):
         keys.append(f"{name}_{seen[name]:02d}")
         seen[name] += 1
     return keys
+
+
+def _find_made(output_dir, name, key):
+    """The folder of a sequence that is made already, or None; InputError if one of its key has another M."""
+    stem, number = key.rsplit("_", 1)
+    pattern = re.compile(rf"{re.escape(stem)}_\d+_{number}")
+    made = [path for split in SPLITS for path in (output_dir / split).glob("*") if pattern.fullmatch(path.name)]
+    for path in made:
+        if path.name != name:
+            raise InputError(
+                f"{path}: was made with another M, now it would be {name}; remove it or use a new --output_dir"
+            )
+    return made[0] if made else None
 
 
 def _drawn_tests(keys, fraction, seed):

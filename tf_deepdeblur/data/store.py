@@ -26,6 +26,7 @@ from tqdm import tqdm
 from tf_deepdeblur.data.pairs import Pair, check_sizes
 from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import is_full, locked
 
 PARTS = ("train", "eval")
 _MAGIC = b"DEBLURST"
@@ -58,21 +59,26 @@ def pack(sources, path, blur_key):
         blur_key: "blur_gamma" or "blur" of gopro, "" for data sets with one kind of blur.
 
     Raises:
-        InputError: if an image cannot be read, or the file cannot be written, for example because the disk is full.
+        InputError: if an image cannot be read; if the file is there and holds something else, is being written by
+            another program, or cannot be written, for example because the disk is full.
     """
     path = Path(path)
     start, layout = _describe(sources, blur_key)
     part = path.with_name(f"{path.name}.part")
     try:
-        with _open_part(part, start, layout) as file:
-            _fill(file, layout, [source for source in sources.values() if source is not None])
-            os.fsync(file.fileno())
-        part.replace(path)
+        _check_replaceable(path, start)
+        part.touch()
+        with locked(part):
+            with _open_part(part, start, layout) as file:
+                _fill(file, layout, [source for source in sources.values() if source is not None])
+                os.fsync(file.fileno())
+            part.replace(path)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}), it takes {layout.pixels[-1] / 2**30:.2f} GiB. "
-            "Make room, then start the same command again: what is packed is kept"
-        ) from error
+        remedy = "choose another --output"
+        if is_full(error):
+            size = f"it takes {layout.pixels[-1] / 2**30:.2f} GiB"
+            remedy = f"{size}. Make room, then start the same command again: what is packed is kept"
+        raise InputError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
 
 
 class PackedStore:
@@ -184,7 +190,7 @@ def _read_layout(path):
                 raise InputError(f"{path}: is a packed store of version {version}, this is for {_VERSION}; {_REMEDY}")
             header = file.read(length)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); --data_dir must name a packed store") from error
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a store of tools/pack_dataset.py") from error
     if len(header) != length or zlib.crc32(header) != checksum:
         raise InputError(f"{path}: its header is damaged; {_REMEDY}")
     layout = _layout(header)
@@ -212,6 +218,14 @@ def _images(data, layout, index):
 
 def _checksum(image):
     return zlib.crc32(image) or 1  # 0 is kept for what is not written yet
+
+
+def _check_replaceable(path, start):
+    """Only a store of the same data set is packed anew in its place."""
+    if path.exists():
+        with path.open("rb") as file:
+            if file.read(len(start)) != start:
+                raise InputError(f"{path}: holds something else; remove it or choose another --output")
 
 
 def _open_part(path, start, layout):

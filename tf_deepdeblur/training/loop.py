@@ -26,9 +26,10 @@ from tf_deepdeblur.data.demo import make_demo_dataset
 from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
 from tf_deepdeblur.data.sources import open_sources
-from tf_deepdeblur.data.store import PackedStore
+from tf_deepdeblur.data.store import PackedStore, verify
 from tf_deepdeblur.devices import choose_precision
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import locked
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
 from tf_deepdeblur.models.generator import Generator, save_generator
 from tf_deepdeblur.training.checkpoint import Checkpoints
@@ -61,7 +62,8 @@ def train(config):
         alone.
 
     Raises:
-        InputError: naming the file or flag and the remedy; every checkpoint written before it stays.
+        InputError: naming the file or flag and the remedy, also if another training is writing to the run folder;
+            every checkpoint written before it stays.
     """
     _check_run_dir(config)
     data = open_data(config)
@@ -73,7 +75,8 @@ def train(config):
         raise InputError(f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
     with strategy.scope():
         model = build_model(config)
-    with stop_signals() as stop, _plain_errors(config):
+    own_folder = _own_run_dir(config) if is_chief(strategy) else contextlib.nullcontext()
+    with stop_signals() as stop, _plain_errors(config), own_folder:
         return _Run(config, strategy, model, data).train(stop)
 
 
@@ -87,9 +90,7 @@ def describe(config):
     if config.runtime.strategy == "multi_worker":
         check_cluster()
     data = open_data(config)
-    for source in filter(None, data):
-        for index in tqdm(range(len(source)), desc="read every pair", unit="pair"):
-            source.frames(index)
+    _read_every_pair(config.data, data)
     model = build_model(config)
     lines = [f"training pairs: {len(data.training)}, for example"]
     lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
@@ -100,6 +101,20 @@ def describe(config):
     precision = choose_precision(config.runtime.precision, training=True)
     lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)
+
+
+def _read_every_pair(config, data):
+    """Raises InputError if an image of a folder cannot be read, or if one of a packed store has changed."""
+    if config.dataset == "store":
+        path = Path(config.data_dir).expanduser()
+        damaged = verify(path)
+        if damaged:
+            names = ", ".join(damaged[:3])
+            raise InputError(f"{path}: {len(damaged)} images are damaged, such as {names}; pack it again")
+        return
+    for source in filter(None, data):
+        for index in tqdm(range(len(source)), desc="read every pair", unit="pair"):
+            source.frames(index)
 
 
 def open_data(config):
@@ -146,8 +161,6 @@ class _Run:
         self._data = data
         self._run_dir = Path(config.run_dir).expanduser()
         self._is_chief = is_chief(strategy)
-        if self._is_chief:
-            _write_config(self._run_dir, config)
         self._checkpoints = Checkpoints(self._run_dir / "checkpoints", model)
         self._first_step = self._checkpoints.restore()
         if not self._first_step and (self._run_dir / "generator.keras").exists():
@@ -307,14 +320,20 @@ def _check_run_dir(config):
             raise InputError(f"{path.parent} holds another model ({'; '.join(changed)}); use a new --run_dir")
 
 
-def _write_config(run_dir, config):
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        part = run_dir / "config.cfg.part"
-        part.write_text(to_flagfile(config))
-        part.replace(run_dir / "config.cfg")
-    except OSError as error:
-        raise InputError(f"{run_dir}: cannot be written ({error.strerror}); choose another --run_dir") from error
+@contextlib.contextmanager
+def _own_run_dir(config):
+    """Makes the run folder, writes config.cfg, and keeps other trainings out until the block ends."""
+    run_dir = Path(config.run_dir).expanduser()
+    with contextlib.ExitStack() as stack:
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(run_dir))
+            part = run_dir / "config.cfg.part"
+            part.write_text(to_flagfile(config))
+            part.replace(run_dir / "config.cfg")
+        except OSError as error:
+            raise InputError(f"{run_dir}: cannot be written ({error.strerror}); choose another --run_dir") from error
+        yield
 
 
 @contextlib.contextmanager

@@ -1,0 +1,77 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tf_deepdeblur import files
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.files import is_full, locked
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_one_writer_at_a_time(tmp_path, kind):
+    path = tmp_path / "a"
+    path.mkdir() if kind == "folder" else path.write_text("kept")
+    with locked(path):
+        with pytest.raises(InputError, match="another program is writing to it; wait until it has ended") as raised:
+            locked(path).__enter__()
+        assert str(raised.value).startswith(f"{path}: ")
+    with locked(path):
+        pass
+    assert list(tmp_path.rglob("*")) == [path]
+    assert kind == "folder" or path.read_text() == "kept"
+
+
+def test_an_error_in_the_block_ends_the_lock(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path):
+        raise ZeroDivisionError
+    with locked(tmp_path):
+        pass
+
+
+HOLDER = """
+import subprocess, sys, time
+from tf_deepdeblur.files import locked
+
+with locked(sys.argv[1]):
+    child = subprocess.Popen(["sleep", "60"], close_fds=False, stdout=subprocess.DEVNULL)
+    print(child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_killed_process_leaves_nothing_locked_to_the_programs_it_started(tmp_path):
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as holder:
+        child = int(holder.stdout.readline())
+        try:
+            with pytest.raises(InputError):
+                locked(tmp_path).__enter__()
+            holder.kill()
+            holder.wait()
+            os.kill(child, 0)  # it lives
+            with locked(tmp_path):
+                pass
+        finally:
+            holder.kill()
+            os.kill(child, signal.SIGTERM)
+
+
+def test_a_file_system_without_locks_lets_everybody_through(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.fcntl, "flock", flock)
+    with locked(tmp_path), locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.ENOTDIR, False), (errno.EROFS, False)]
+)
+def test_only_missing_room_is_a_full_disk(number, expected):
+    assert is_full(OSError(number, "reason")) is expected
