@@ -24,7 +24,7 @@ def calibrate(content, images):
         images: uint8 arrays [1, H, W, 3] that the model restores one after the other.
 
     Returns:
-        {name of tensor: (lowest value, highest value)}.
+        {key of a tensor's name: (lowest value, highest value)}.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     interpreter = Interpreter(
@@ -41,7 +41,7 @@ def calibrate(content, images):
             features = interpreter.get_tensor(index)
             values += [features.min(), features.max()]
     names = _tensor_names(model)
-    return {names[index]: (float(min(values)), float(max(values))) for index, values in extremes.items()}
+    return {_key(names[index]): (float(min(values)), float(max(values))) for index, values in extremes.items()}
 
 
 def quantize(content, ranges):
@@ -60,7 +60,7 @@ def quantize(content, ranges):
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     names = _tensor_names(model)
     for index in _features(model):
-        low, high = ranges[names[index]]
+        low, high = ranges[_key(names[index])]
         model.subgraphs[0].tensors[index].quantization = schema.QuantizationParametersT(min=[low], max=[high])
     integers = {id(operator) for operator in _integer_operators(model)}
     floats = [operator for operator in model.subgraphs[0].operators if id(operator) not in integers]
@@ -100,6 +100,11 @@ def _features(model):
 
 def _tensor_names(model):
     return [tensor.name.decode() for tensor in model.subgraphs[0].tensors]
+
+
+def _key(name):
+    """A tensor's name without the part that TensorFlow 2.20 adds for some fixed image sizes."""
+    return ";".join(part for part in name.split(";") if not part.endswith("/Squeeze"))
 
 
 def _check(content):

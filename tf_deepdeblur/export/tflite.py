@@ -10,6 +10,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from tf_deepdeblur.devices import dropped_stderr
 from tf_deepdeblur.export import files, graph, int8
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
@@ -39,7 +40,8 @@ def convert(generator, quantize="none", fixed_size=None, ranges=None):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
-    content = converter.convert()
+    with dropped_stderr():  # TensorFlow 2.20 tells which of its own options it ignores
+        content = converter.convert()
     return int8.quantize(content, ranges) if quantize == "int8" else content
 
 
