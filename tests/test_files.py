@@ -66,8 +66,11 @@ def test_a_file_system_without_locks_lets_everybody_through(tmp_path, monkeypatc
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(files.fcntl, "flock", flock)
-    with locked(tmp_path), locked(tmp_path):
-        pass
+    entered = 0
+    for _ in range(2):
+        with locked(tmp_path), locked(tmp_path):
+            entered += 1
+    assert entered == 2
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@
     python tools/benchmark.py --what train --filters 16 --num_res_blocks 4 --batch_size 2
     python tools/benchmark.py --what pipeline --dataset reds --data_dir ~/REDS
 
-inference: seconds per image in float32 and bfloat16 (on a GPU float16 too), of the network alone and with everything
-around it, and how far the precisions are apart; of --model, or of an untrained network of the flags' architecture.
+inference: seconds per image from file to file in float32 and bfloat16 (on a GPU float16 too), the share that is not the
+network, and how far the precisions are apart; of --model, or of an untrained network of the flags' architecture.
 train: seconds per step of the generator's forward and backward pass alone, of the train step without and with the
 discriminator, and the peak memory. pipeline: patches per second of the input pipeline alone.
 """

@@ -103,7 +103,9 @@ def test_a_serving_version_is_a_folder_of_its_own(exported, tmp_path):
 
 def test_sizes_beyond_the_memory_are_refused_before_any_work(exported, tmp_path):
     for size in ({"fixed_size": (90_000, 90_000)}, {"timing_size": (90_000, 90_000)}):
-        with pytest.raises(InputError, match=r"^90000x90000 pixels need some \d.* give a smaller --fixed_size"):
+        with pytest.raises(
+            InputError, match=r"^--fixed_size or --timing_size: needs some \d.* for 90000x90000 pixels.* smaller one"
+        ):
             exported(quantizations=("none",), **size)
     assert list((tmp_path / "out").iterdir()) == []
 

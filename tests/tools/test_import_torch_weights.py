@@ -105,7 +105,11 @@ def test_sixteen_bit_tensors_are_read(tool, torch, tmp_path, half):
     state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
     dtype = torch.float16 if half else torch.bfloat16
     torch.save({"G": {name: tensor.to(dtype) for name, tensor in state.items()}}, tmp_path / "half.pt")
-    tool.import_weights(tmp_path / "half.pt", tmp_path / "generator.keras")
+    read = tool.import_weights(tmp_path / "half.pt", tmp_path / "generator.keras").get_weights()
+    whole = tool.import_weights(DATA / "authors_k1.pt", tmp_path / "whole.keras").get_weights()
+    for rounded, weight in zip(read, whole, strict=True):
+        np.testing.assert_allclose(rounded, weight, rtol=2**-8, atol=1e-7)
+    assert any((rounded != weight).any() for rounded, weight in zip(read, whole, strict=True))
 
 
 @pytest.mark.parametrize("new_format", [True, False])

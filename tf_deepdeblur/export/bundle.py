@@ -1,22 +1,21 @@
 """One export: the files that are wanted, each verified as soon as it is written, and ``report.json``."""
 
 import functools
-import math
 import platform
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tf_deepdeblur.devices import choose_precision, free_memory, num_cores
+from tf_deepdeblur.devices import choose_precision, num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import files, pictures, tflite
 from tf_deepdeblur.export.facts import describe
 from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
 from tf_deepdeblur.export.verify import Verifier
+from tf_deepdeblur.inference.exported import require_memory
 from tf_deepdeblur.models.generator import with_dtype
 
 _TIMING_SIZE = (256, 256)
-_MAPS = 4  # float32 feature maps that a network holds at a time, with some reserve
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def export(generator, output_dir, wanted, *, calibration_dir=None, training=None
     output_dir = _created(Path(output_dir).expanduser())
     timing_size = wanted.timing_size or wanted.fixed_size or _TIMING_SIZE
     for size in filter(None, (timing_size, wanted.fixed_size)):
-        _require_memory(size, generator.filters)
+        require_memory("--fixed_size or --timing_size", size, generator.filters, "give a smaller one")
     folder = _saved_model_folder(output_dir, wanted.serving_version)
     if wanted.saved_model:
         require_replaceable(folder)
@@ -137,16 +136,6 @@ def _fast_rows(generator, verifier):
     if choose_precision("auto") == "float32":
         return []
     return [lambda: verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))]
-
-
-def _require_memory(size, filters):
-    """An image of ``size`` is restored untiled, in float32: several feature maps of it must fit."""
-    needed, free = math.prod(size) * filters * 4 * _MAPS, free_memory()
-    if free is not None and needed > free:
-        raise InputError(
-            f"{size[0]}x{size[1]} pixels need some {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; "
-            "give a smaller --fixed_size or --timing_size"
-        )
 
 
 def _created(folder):

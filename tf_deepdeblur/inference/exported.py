@@ -5,6 +5,8 @@ the signature ``serving_default`` of a .tflite file takes ``image``, uint8 [1, H
 size, and returns ``restored``. Both compute the whole image at once, in the precision that they were exported in.
 """
 
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -14,6 +16,7 @@ from tf_deepdeblur.errors import InputError
 _MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
 _FILTERS = 64  # where the file does not tell
 _SIGNATURE = "serving_default"
+_REMEDY = "use the .keras file it was exported from, which works in tiles"
 
 
 def saved_model_folder(path):
@@ -50,13 +53,11 @@ class SavedModel:
         Raises:
             InputError: naming the folder, if the image is too large for the free memory or the model does not take it.
         """
-        _require_memory(self._path, image, self._filters)
+        require_memory(self._path, image.shape[:2], self._filters, _REMEDY)
         try:
             restored = self._model(tf.constant(image[None])).numpy()[0]
         except tf.errors.ResourceExhaustedError as error:
-            raise InputError(
-                f"{self._path}: memory does not suffice; use the .keras file, which works in tiles"
-            ) from error
+            raise InputError(f"{self._path}: memory does not suffice; {_REMEDY}") from error
         except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
             raise _unusable(self._path, _first_line(error)) from error
         return _checked(self._path, restored, image, progress)
@@ -96,7 +97,7 @@ class TFLite:
         if self._fixed_size not in (None, image.shape[:2]):
             sizes = [f"{width}x{height}" for height, width in (self._fixed_size, image.shape[:2])]
             raise InputError(f"{self._path}: takes {sizes[0]} images only, not {sizes[1]}; export it without a size")
-        _require_memory(self._path, image, self._filters)
+        require_memory(self._path, image.shape[:2], self._filters, _REMEDY)
         try:
             restored = self._run(image=image[None])["restored"][0]
         except (ValueError, RuntimeError) as error:
@@ -104,14 +105,23 @@ class TFLite:
         return _checked(self._path, restored, image, progress)
 
 
-def _require_memory(path, image, filters):
-    """The operating system kills a program that takes too much; an error before is kinder."""
-    height, width = image.shape[:2]
-    needed, free = height * width * filters * 4 * _MAPS, devices.free_memory()
+def require_memory(name, size, filters, remedy):
+    """The operating system kills a program that takes too much; an error before is kinder.
+
+    Args:
+        name: what needs the memory, for the message.
+        size: (height, width) of an image that is restored at once, untiled.
+        filters: feature maps of the network.
+        remedy: what to do instead, for the message.
+
+    Raises:
+        InputError: if several feature maps of the image do not fit into the free memory.
+    """
+    needed, free = math.prod(size) * filters * 4 * _MAPS, devices.free_memory()
     if free is not None and needed > free:
         raise InputError(
-            f"{path}: needs some {needed / 2**30:.1f} GiB for {width}x{height} pixels, {free / 2**30:.1f} GiB are free;"
-            " use the .keras file it was exported from, which works in tiles"
+            f"{name}: needs some {needed / 2**30:.1f} GiB for {size[1]}x{size[0]} pixels, {free / 2**30:.1f} GiB are "
+            f"free; {remedy}"
         )
 
 

@@ -142,10 +142,10 @@ def load_generator(path, dtype="float32"):
         raise InputError(f"{path}: not a complete generator (no .keras file, or cut off); copy it again")
     try:
         stored = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"{path}: not a complete generator (damaged, or made by another program); copy it again"
-        ) from None
+        ) from error
     if not isinstance(stored, Generator):
         raise InputError(
             f"{path}: holds a {type(stored).__name__}, not a generator; give one that tools/train.py wrote"
