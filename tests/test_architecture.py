@@ -6,9 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = (
     {"errors"},
-    {"config", "devices", "files", "lossless", "losses", "metrics", "pyramid", "timing"},
-    {"images"},
-    {"photo", "video"},
+    {"config", "devices", "losses", "metrics", "pyramid", "timing"},
+    {"io"},
     {"models"},
     {"inference", "data", "flags"},
     {"training", "evaluation", "export"},

@@ -5,7 +5,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from tf_deepdeblur.data import demo
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
-from tf_deepdeblur.images import read_image
+from tf_deepdeblur.io.pixels import read_image
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from tests.data.videos import damage, moving_photo, rotate, write_sound, write_video
 from tf_deepdeblur.data.frames import find_sources, open_frames
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import write_image
+from tf_deepdeblur.io.pixels import write_image
 
 FRAMES = moving_photo(12, height=50, width=66)
 

@@ -15,8 +15,8 @@ from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.data.response import linearise
 from tf_deepdeblur.data.sequences import Settings, plan
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import locked
-from tf_deepdeblur.images import read_image, write_image
+from tf_deepdeblur.io.atomic import locked
+from tf_deepdeblur.io.pixels import read_image, write_image
 
 SEVEN = {"min_frames": 7, "max_frames": 7}
 

@@ -5,7 +5,7 @@ import pytest
 from tests.data.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.data.sequences import Settings, plan
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import write_image
+from tf_deepdeblur.io.pixels import write_image
 
 
 @pytest.fixture(scope="module")

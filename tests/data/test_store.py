@@ -16,7 +16,7 @@ from tf_deepdeblur.data.pipeline import Shard, training_batches
 from tf_deepdeblur.data.sources import open_sources
 from tf_deepdeblur.data.store import PackedStore, pack, verify
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import locked
+from tf_deepdeblur.io.atomic import locked
 
 
 def pack_folder(root, path, dataset="pairs", blur_key=""):

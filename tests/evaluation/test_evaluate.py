@@ -10,7 +10,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler
 from tf_deepdeblur.evaluation.benchmarks import Sample, open_references
 from tf_deepdeblur.evaluation.evaluate import evaluate, evenly, write_comparison
-from tf_deepdeblur.images import read_image, write_image
+from tf_deepdeblur.io.pixels import read_image, write_image
 
 MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")
 

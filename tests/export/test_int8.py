@@ -9,8 +9,8 @@ from ai_edge_litert.tools import flatbuffer_utils
 from tests.export.conftest import random_generator, random_image
 from tests.export.test_tflite import opened
 from tf_deepdeblur.export import int8, tflite
-from tf_deepdeblur.images import to_float
 from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.models.generator import Generator
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_deepdeblur import lossless
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.batch import Output, restore_files
 from tf_deepdeblur.inference.inputs import plan_jobs
-from tf_deepdeblur.photo import read_photo
-from tf_deepdeblur.video import VideoReader
+from tf_deepdeblur.io import sixteen_bit
+from tf_deepdeblur.io.photo import read_photo
+from tf_deepdeblur.io.video import VideoReader
 
 RNG = np.random.default_rng(1)
 
@@ -96,7 +96,7 @@ def test_an_interruption_leaves_no_half_file(folder, restore, tmp_path):
 
 def test_16_bits_reach_the_network_and_alpha_does_not(folder, restore, tmp_path):
     deep = RNG.integers(0, 65536, (9, 7, 4), dtype=np.uint16)
-    lossless.write_png(folder / "deep.png", deep)
+    sixteen_bit.write_png(folder / "deep.png", deep)
     assert restore() == []
     photo = read_photo(tmp_path / "out" / "deep.png")
     np.testing.assert_array_equal(photo.image, 65535 - deep[:, :, :3])

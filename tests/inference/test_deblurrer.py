@@ -10,10 +10,10 @@ from absl import logging
 
 from tf_deepdeblur import devices
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import crop, pad_to_multiple, to_float, to_integers
 from tf_deepdeblur.inference import deblurrer, precision
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.tiled import TiledGenerator
+from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float, to_integers
 from tf_deepdeblur.models.generator import Generator, save_generator, with_dtype
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from tf_deepdeblur import devices
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import crop, pad_to_multiple, to_float, to_uint8
 from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float, to_uint8
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid
 

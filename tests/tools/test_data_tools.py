@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.data.videos import moving_photo, write_sound, write_video
-from tf_deepdeblur.images import write_image
+from tf_deepdeblur.io.pixels import write_image
 from tf_deepdeblur.training.loop import open_data, train
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import pytest
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tf_deepdeblur.images import to_float
 from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.losses import adversarial_loss, content_loss, discriminator_loss
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid

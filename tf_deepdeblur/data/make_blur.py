@@ -31,8 +31,8 @@ from tf_deepdeblur.data.response import gamma_response, linear_response, table_r
 from tf_deepdeblur.data.windows import photo_windows, windows
 from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import is_full, locked
-from tf_deepdeblur.images import read_image, write_image
+from tf_deepdeblur.io.atomic import is_full, locked
+from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.metrics import psnr
 
 BLUR_KEYS = ("blur_gamma", "blur")

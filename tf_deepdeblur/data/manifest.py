@@ -17,8 +17,8 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tf_deepdeblur.files import written_whole
-from tf_deepdeblur.images import read_image, side_by_side, write_image
+from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 
 COLUMNS = (
     "sequence", "file", "source", "first_frame", "frames",

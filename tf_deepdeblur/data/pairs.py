@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import IMAGE_SUFFIXES, image_size, read_crop, read_image
+from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_crop, read_image
 
 _EXPECTED = {
     "gopro": "{split}/<sequence>/{blur_key}/*.png and {split}/<sequence>/sharp/*.png",

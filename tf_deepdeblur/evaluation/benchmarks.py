@@ -30,9 +30,9 @@ from pathlib import Path, PurePath
 import numpy as np
 from scipy import io
 
-from tf_deepdeblur import images
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io import pixels
 
 _UNSCORED_FRAMES = {"1_3": {30, 199, 200}}  # left out by the Koehler data set's own code, counted from 1
 _MAT_ERRORS = (OSError, ValueError, TypeError, NotImplementedError, zlib.error, io.matlab.MatReadError)
@@ -81,7 +81,7 @@ def open_references(sample):
     Raises:
         InputError: naming the file, if it cannot be read, is not uint8, or has not the blurry image's size.
     """
-    size = images.image_size(sample.blurry)
+    size = pixels.image_size(sample.blurry)
     if sample.references and sample.references[0].suffix == ".mat":
         return _frames_of_mat(sample.references[0], size)
     return _ImageFiles(sample.references, size)
@@ -135,7 +135,7 @@ class _ImageFiles:
         return len(self._paths)
 
     def __getitem__(self, index):
-        return _sized(images.read_image(self._paths[index]), self._size, self._paths[index])
+        return _sized(pixels.read_image(self._paths[index]), self._size, self._paths[index])
 
 
 def _frames_of_mat(path, size):
@@ -193,7 +193,7 @@ def _sized(image, size, path):
 
 
 def _image_files(folder):
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in images.IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in pixels.IMAGE_SUFFIXES)
 
 
 def _first_folder(data_dir, candidates, content):

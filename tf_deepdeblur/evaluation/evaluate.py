@@ -27,7 +27,7 @@ from tf_deepdeblur import metrics
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler, report, rows, sheet
 from tf_deepdeblur.evaluation.benchmarks import open_references
-from tf_deepdeblur.images import read_image, side_by_side, write_image
+from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 
 
 def evaluate(deblur, samples, output_dir, *, benchmark, blur_key=None, model="", limit=None, progress=iter):

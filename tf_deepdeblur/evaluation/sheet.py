@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from tf_deepdeblur.images import side_by_side
+from tf_deepdeblur.io.pixels import side_by_side
 
 _GAP = 4
 

@@ -1,7 +1,7 @@
 """The function that every export computes: blurry pixels in, restored pixels out."""
 
-from tf_deepdeblur.images import to_uint8
 from tf_deepdeblur.inference import whole
+from tf_deepdeblur.io.pixels import to_uint8
 
 
 def restore(images, network, num_scales):

@@ -8,10 +8,10 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import written_whole
-from tf_deepdeblur.images import side_by_side
-from tf_deepdeblur.photo import JPEG_QUALITY, Photo, photo_size, read_photo, write_photo
-from tf_deepdeblur.video import VideoReader, VideoWriter
+from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.photo import JPEG_QUALITY, Photo, photo_size, read_photo, write_photo
+from tf_deepdeblur.io.pixels import side_by_side
+from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 _BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
 _WIDEST_JPEG = 65_500

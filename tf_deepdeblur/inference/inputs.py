@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.photo import PHOTO_SUFFIXES
-from tf_deepdeblur.video import VIDEO_SUFFIXES
+from tf_deepdeblur.io.photo import PHOTO_SUFFIXES
+from tf_deepdeblur.io.video import VIDEO_SUFFIXES
 
 # Pictures and videos that are not supported: in a folder they are named, not passed over.
 _REFUSED_SUFFIXES = frozenset(

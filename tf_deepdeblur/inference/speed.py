@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepdeblur import timing
-from tf_deepdeblur.images import read_image, to_integers, write_image
 from tf_deepdeblur.inference import whole
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.precision import POLICIES
+from tf_deepdeblur.io.pixels import read_image, to_integers, write_image
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.models.generator import with_dtype
 

@@ -16,8 +16,8 @@ from absl import logging
 
 from tf_deepdeblur import devices
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import to_float, to_integers
 from tf_deepdeblur.inference import tiling, whole
+from tf_deepdeblur.io.pixels import to_float, to_integers
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 SMALLEST_TILE = 32

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_deepdeblur.images import crop, pad_to_multiple, to_float
+from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 

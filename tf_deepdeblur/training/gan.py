@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from tf_deepdeblur.images import crop, pad_to_multiple, to_uint8
+from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_uint8
 from tf_deepdeblur.losses import adversarial_loss, content_loss, discriminator_loss, total_loss
 from tf_deepdeblur.metrics import psnr, ssim
 from tf_deepdeblur.models.generator import Generator

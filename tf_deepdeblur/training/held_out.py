@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepdeblur.data.pipeline import evenly_spaced
-from tf_deepdeblur.images import to_float
 from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.metrics import psnr, ssim
 
 _NUM_PICTURES = 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 from tqdm import tqdm
 
-from tf_deepdeblur.images import side_by_side, write_image
+from tf_deepdeblur.io.pixels import side_by_side, write_image
 
 
 class Report:

@@ -15,10 +15,10 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from tf_deepdeblur import lossless
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import written_whole
-from tf_deepdeblur.images import encoded
+from tf_deepdeblur.io import sixteen_bit
+from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.pixels import encoded
 
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif"})
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # beyond it Pillow suspects an attack and refuses
@@ -89,10 +89,10 @@ def read_photo(path):
     """
     with _opened(path) as image:
         _require_one_picture(image)
-        has_16_bits = lossless.has_16_bits(image)  # asked first: looking for EXIF may load the pixels
+        has_16_bits = sixteen_bit.has_16_bits(image)  # asked first: looking for EXIF may load the pixels
         exif, orientation, damage = _upright_exif(image)
         if has_16_bits:
-            pixels = lossless.read_16_bits(path, image)
+            pixels = sixteen_bit.read_16_bits(path, image)
         else:
             pixels = _eight_bit_pixels(path, image)
             orientation = 1 if image.format == "TIFF" else orientation  # Pillow turns TIFF itself
@@ -125,9 +125,9 @@ def write_photo(path, photo, quality=JPEG_QUALITY):
     pixels = _stored_pixels(photo)
     with written_whole(path) as part:
         if photo.format == "TIFF":
-            lossless.write_tiff(part, pixels, photo.exif, photo.icc_profile)
+            sixteen_bit.write_tiff(part, pixels, photo.exif, photo.icc_profile)
         elif photo.image.dtype == np.uint16:
-            lossless.write_png(part, pixels, photo.exif, photo.icc_profile)
+            sixteen_bit.write_png(part, pixels, photo.exif, photo.icc_profile)
         else:
             image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
             part.write_bytes(encoded(image, photo.format, **_save_options(photo, quality)))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from tf_deepdeblur import lossless, photo
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.photo import Photo, photo_size, read_photo, write_photo
+from tf_deepdeblur.io import photo, sixteen_bit
+from tf_deepdeblur.io.photo import Photo, photo_size, read_photo, write_photo
 
 RNG = np.random.default_rng(3)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -54,7 +54,7 @@ def test_orientation_is_applied_and_reset(tmp_path, suffix, orientation):
     path = tmp_path / f"photo.{suffix}"
     block, image = exif_block(orientation), smooth(20, 31)
     if suffix == "tif":
-        lossless.write_tiff(path, image, block)
+        sixteen_bit.write_tiff(path, image, block)
     else:
         Image.fromarray(image).save(path, exif=block, **({"lossless": True} if suffix == "webp" else {}))
     with Image.open(path) as original:
@@ -74,7 +74,7 @@ def test_orientation_is_applied_and_reset(tmp_path, suffix, orientation):
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_orientation_of_16_bit_photographs(tmp_path, suffix, orientation):
     image = pixels(5, 7, 3, dtype=np.uint16)
-    write = {"png": lossless.write_png, "tif": lossless.write_tiff}[suffix]
+    write = {"png": sixteen_bit.write_png, "tif": sixteen_bit.write_tiff}[suffix]
     write(tmp_path / f"deep.{suffix}", image, exif_block(orientation))
     high_bytes = Image.Exif()
     high_bytes[0x0112] = orientation
@@ -108,7 +108,7 @@ def test_16_bits_are_kept(tmp_path, suffix, channels, metadata):
     path, array = tmp_path / f"deep.{suffix}", pixels(70, 14, channels, dtype=np.uint16)
     if suffix == "tif" and channels == 2:
         pytest.skip("neither Pillow nor FFmpeg reads grey TIFF with alpha")
-    {"png": lossless.write_png, "tif": lossless.write_tiff}[suffix](path, array, *metadata)
+    {"png": sixteen_bit.write_png, "tif": sixteen_bit.write_tiff}[suffix](path, array, *metadata)
     first = read_photo(path)
     again = reread(path)
     for read in (first, again):
@@ -292,7 +292,7 @@ def test_damage_in_the_middle_of_a_png_is_named(tmp_path):
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_truncated_16_bit_files_are_named(tmp_path, suffix):
     path = tmp_path / f"deep.{suffix}"
-    {"png": lossless.write_png, "tif": lossless.write_tiff}[suffix](path, pixels(200, 40, 3, dtype=np.uint16))
+    {"png": sixteen_bit.write_png, "tif": sixteen_bit.write_tiff}[suffix](path, pixels(200, 40, 3, dtype=np.uint16))
     path.write_bytes(path.read_bytes()[:-2000])
     assert refusal(path)
 
@@ -324,8 +324,8 @@ def test_16_bit_tiff_that_would_be_read_wrongly_is_refused(tmp_path):
 def test_sizes_beyond_the_limits_are_refused_by_the_header_alone(tmp_path):
     for name, width, height in (("bomb.png", 60_000, 60_000), ("long.png", 200_000, 1)):
         header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-        lossless_chunk = lossless._chunk(header[:4], header[4:])
-        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + lossless_chunk + lossless._chunk(b"IDAT", b"\0" * 8))
+        lossless_chunk = sixteen_bit._chunk(header[:4], header[4:])
+        (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + lossless_chunk + sixteen_bit._chunk(b"IDAT", b"\0" * 8))
     assert refusal(tmp_path / "bomb.png") == "has more pixels than the limit of 178956970; cut it into parts"
     assert refusal(tmp_path / "long.png") == "200000x1 is beyond the limit of 100000 pixels a side; cut it into parts"
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.images import (
+from tf_deepdeblur.io.pixels import (
     crop,
     image_size,
     pad_to_multiple,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tf_deepdeblur import files
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import is_full, locked
+from tf_deepdeblur.io import atomic
+from tf_deepdeblur.io.atomic import is_full, locked
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -35,7 +35,7 @@ def test_an_error_in_the_block_ends_the_lock(tmp_path):
 
 HOLDER = """
 import subprocess, sys, time
-from tf_deepdeblur.files import locked
+from tf_deepdeblur.io.atomic import locked
 
 with locked(sys.argv[1]):
     child = subprocess.Popen(["sleep", "60"], close_fds=False, stdout=subprocess.DEVNULL)
@@ -46,7 +46,7 @@ with locked(sys.argv[1]):
 
 def test_a_killed_process_leaves_nothing_locked_to_the_programs_it_started(tmp_path):
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as holder:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as holder:
         child = int(holder.stdout.readline())
         try:
             with pytest.raises(InputError):
@@ -65,7 +65,7 @@ def test_a_file_system_without_locks_lets_everybody_through(tmp_path, monkeypatc
     def flock(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.fcntl, "flock", flock)
+    monkeypatch.setattr(atomic.fcntl, "flock", flock)
     entered = 0
     for _ in range(2):
         with locked(tmp_path), locked(tmp_path):

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import written_whole
+from tf_deepdeblur.io.atomic import written_whole
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 

@@ -8,10 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from tf_deepdeblur import video
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.files import written_whole
-from tf_deepdeblur.video import VideoReader, VideoWriter
+from tf_deepdeblur.io import video
+from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 SIZE = (48, 64)
 STEADY = [number * 512 for number in range(12)]
