@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = (
     {"errors"},
-    {"config", "devices", "losses", "metrics", "pyramid", "timing"},
+    {"config", "runtime", "losses", "metrics", "pyramid", "timing"},
     {"io"},
     {"models"},
     {"inference", "data", "flags"},

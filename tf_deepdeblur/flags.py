@@ -12,8 +12,8 @@ from absl import flags as absl_flags
 from tqdm import tqdm
 
 from tf_deepdeblur.config import flag_fields
-from tf_deepdeblur.devices import import_tensorflow_quietly
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.runtime import import_tensorflow_quietly
 
 
 class UsageError(InputError):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from absl import logging
 
-from tf_deepdeblur import devices
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import deblurrer, precision
 from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -185,7 +185,7 @@ def test_no_memory_at_all_is_an_error_and_ends(small, warnings):
 
 
 def test_auto_follows_the_free_memory(small, monkeypatch):
-    monkeypatch.setattr(devices, "free_memory", lambda: 2 * 10 * 4 * 4 * 10_000)
+    monkeypatch.setattr(runtime, "free_memory", lambda: 2 * 10 * 4 * 4 * 10_000)
     restore = exhausted(small, "auto", limit=100)
     restore(random_image(300, 200))
     windows = restore._scales[0].seen
@@ -194,7 +194,7 @@ def test_auto_follows_the_free_memory(small, monkeypatch):
 
 
 def test_this_machines_free_memory_is_known():
-    assert 2**26 < devices.free_memory() < 2**44
+    assert 2**26 < runtime.free_memory() < 2**44
 
 
 def test_one_trace_serves_all_sizes(small):

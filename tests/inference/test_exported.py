@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_deepdeblur import devices
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float, to_uint8
@@ -135,7 +135,7 @@ def test_what_exports_cannot_do_is_said(request, kind, monkeypatch):
     deblur = Deblurrer.load(path, tile=0)
     with pytest.raises(InputError, match="an exported model restores 8 bits per channel, not 16"):
         deblur(np.zeros((8, 8, 3), np.uint16))
-    monkeypatch.setattr(devices, "free_memory", lambda: 2**20)
+    monkeypatch.setattr(runtime, "free_memory", lambda: 2**20)
     with pytest.raises(InputError, match=rf"^{path}: needs some 0\.\d GiB for 300x200 pixels, 0\.0 GiB are free"):
         deblur(noise(200, 300))
 

@@ -15,10 +15,10 @@ from typing import NamedTuple
 import av
 import numpy as np
 
-from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, read_image
 from tf_deepdeblur.io.video import VIDEO_SUFFIXES, VideoReader
+from tf_deepdeblur.runtime import num_cores
 
 _MAX_REORDER = 4  # encoders rarely put more than three frames before one that they refer to
 _NUMBERED = 0.8  # part of the steps between the numbers of frames that are equal if they are numbered at all

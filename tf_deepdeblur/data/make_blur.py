@@ -29,11 +29,11 @@ from tf_deepdeblur.data.footage import Footage, brightest, motion, unusable
 from tf_deepdeblur.data.manifest import write_manifest, write_summary, write_text
 from tf_deepdeblur.data.response import gamma_response, linear_response, table_response
 from tf_deepdeblur.data.windows import photo_windows, windows
-from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.metrics import psnr
+from tf_deepdeblur.runtime import num_cores
 
 BLUR_KEYS = ("blur_gamma", "blur")
 _CURVES = ("gamma", "linear")

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from tf_deepdeblur.data.augment import augment
 from tf_deepdeblur.data.draws import GROUPS, PASSES, Draws, permutation
-from tf_deepdeblur.devices import num_cores
+from tf_deepdeblur.runtime import num_cores
 
 _GROUP = 8  # images whose crops are shuffled among each other
 _PREFETCH = 4  # batches that are ready: enough to bridge an evaluation's end, 3 MB each at the paper's size

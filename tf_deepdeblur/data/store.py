@@ -24,9 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_deepdeblur.data.pairs import Pair, check_sizes
-from tf_deepdeblur.devices import num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked
+from tf_deepdeblur.runtime import num_cores
 
 PARTS = ("train", "eval")
 _MAGIC = b"DEBLURST"

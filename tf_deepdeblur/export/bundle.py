@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tf_deepdeblur.devices import choose_precision, num_cores
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import files, pictures, tflite
 from tf_deepdeblur.export.facts import describe
@@ -14,6 +13,7 @@ from tf_deepdeblur.export.saved_model import export_saved_model, require_replace
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.exported import require_memory
 from tf_deepdeblur.models.generator import with_dtype
+from tf_deepdeblur.runtime import choose_precision, num_cores
 
 _TIMING_SIZE = (256, 256)
 

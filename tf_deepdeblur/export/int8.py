@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
 from tensorflow.lite.python.convert import mlir_quantize
 
-from tf_deepdeblur.devices import dropped_stderr, num_cores
+from tf_deepdeblur.runtime import dropped_stderr, num_cores
 
 
 def calibrate(content, images):

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_deepdeblur.devices import dropped_stderr
 from tf_deepdeblur.export import files, graph, int8
+from tf_deepdeblur.runtime import dropped_stderr
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur.devices import open_interpreter
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.metrics import psnr
+from tf_deepdeblur.runtime import open_interpreter
 
 _TIMING_SECONDS = 5.0
 _TIMING_REPEATS = 5

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur import devices
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 
 _MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
@@ -76,7 +76,7 @@ class TFLite:
     def __init__(self, path):
         self._path = path
         try:
-            self._interpreter = devices.open_interpreter(path)
+            self._interpreter = runtime.open_interpreter(path)
             self._run = self._interpreter.get_signature_runner(_SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -117,7 +117,7 @@ def require_memory(name, size, filters, remedy):
     Raises:
         InputError: if several feature maps of the image do not fit into the free memory.
     """
-    needed, free = math.prod(size) * filters * 4 * _MAPS, devices.free_memory()
+    needed, free = math.prod(size) * filters * 4 * _MAPS, runtime.free_memory()
     if free is not None and needed > free:
         raise InputError(
             f"{name}: needs some {needed / 2**30:.1f} GiB for {size[1]}x{size[0]} pixels, {free / 2**30:.1f} GiB are "

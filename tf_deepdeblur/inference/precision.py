@@ -4,8 +4,8 @@ import time
 
 import tensorflow as tf
 
-from tf_deepdeblur.devices import choose_precision
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.runtime import choose_precision
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 _TRIALS = 5

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from tf_deepdeblur import devices
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import tiling, whole
 from tf_deepdeblur.io.pixels import to_float, to_integers
@@ -235,7 +235,7 @@ def _share(progress, done, total):
 def _affordable_area(filters):
     """Pixels that a tile may see."""
     budget = _GPU_BUDGET if tf.config.list_physical_devices("GPU") else _CPU_BUDGET
-    free = devices.free_memory()
+    free = runtime.free_memory()
     return int(min(budget, budget if free is None else free // 2) / (_MAPS * 4 * filters))
 
 

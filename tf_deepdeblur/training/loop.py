@@ -27,11 +27,11 @@ from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
 from tf_deepdeblur.data.sources import open_sources
 from tf_deepdeblur.data.store import PackedStore, verify
-from tf_deepdeblur.devices import choose_precision
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
 from tf_deepdeblur.models.generator import Generator, save_generator
+from tf_deepdeblur.runtime import choose_precision
 from tf_deepdeblur.training.checkpoint import Checkpoints
 from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.held_out import HeldOut

@@ -5,8 +5,8 @@ import os
 
 import tensorflow as tf
 
-from tf_deepdeblur.devices import split_cpu
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.runtime import split_cpu
 
 
 def make_strategy(name, virtual_devices=0):

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from tf_deepdeblur import devices
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 
 
@@ -18,7 +18,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(
             tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpu} if gpu else {}
         )
-        monkeypatch.setattr(devices, "_cpu_has_bfloat16", lambda: cpu)
+        monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: cpu)
 
     return pretend
 
@@ -36,29 +36,29 @@ def machine(monkeypatch):
 )
 def test_auto_follows_the_slowest_device(machine, gpus, cpu, training, expected):
     machine(gpus, cpu)
-    assert devices.choose_precision("auto", training) == expected
+    assert runtime.choose_precision("auto", training) == expected
 
 
 def test_a_named_precision_is_kept(machine):
     machine()
-    assert devices.choose_precision("mixed_bfloat16", training=True) == "mixed_bfloat16"
+    assert runtime.choose_precision("mixed_bfloat16", training=True) == "mixed_bfloat16"
 
 
 def test_float16_needs_a_gpu(machine):
     machine()
     with pytest.raises(InputError, match="--precision=mixed_float16 needs a GPU"):
-        devices.choose_precision("mixed_float16")
+        runtime.choose_precision("mixed_float16")
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("avx512f avx512_bf16", True), ("amx_bf16", True), ("avx512f", False)])
 def test_the_cpu_is_read_off_its_flags(monkeypatch, flags, expected):
-    monkeypatch.setattr(devices.Path, "exists", lambda path: True)
-    monkeypatch.setattr(devices.Path, "read_text", lambda path: f"flags : {flags} sse")
-    assert devices._cpu_has_bfloat16() is expected
+    monkeypatch.setattr(runtime.Path, "exists", lambda path: True)
+    monkeypatch.setattr(runtime.Path, "read_text", lambda path: f"flags : {flags} sse")
+    assert runtime._cpu_has_bfloat16() is expected
 
 
 def test_importing_quietly_prints_nothing():
-    code = "from tf_deepdeblur.devices import import_tensorflow_quietly as go; go(); import os; os.write(2, b'alive')"
+    code = "from tf_deepdeblur.runtime import import_tensorflow_quietly as go; go(); import os; os.write(2, b'alive')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "alive")
 
@@ -68,4 +68,4 @@ def test_devices_cannot_be_split_after_the_start():
 
     tf.zeros(1)
     with pytest.raises(InputError, match="--virtual_devices=2"):
-        devices.split_cpu(2)
+        runtime.split_cpu(2)
