@@ -9,7 +9,7 @@ LAYERS = (
     {"config", "runtime", "losses", "metrics", "pyramid", "timing"},
     {"io"},
     {"models"},
-    {"inference", "data", "flags"},
+    {"inference", "data", "synthesis", "flags"},
     {"training", "evaluation", "export"},
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}

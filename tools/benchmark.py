@@ -37,8 +37,8 @@ def main(argv):
 def measure_inference(config):
     import tensorflow as tf
 
-    from tf_deepdeblur.data.demo import photograph
     from tf_deepdeblur.inference import speed
+    from tf_deepdeblur.synthesis.demo import photograph
 
     precisions = ["float32", "bfloat16", *(["float16"] if tf.config.list_physical_devices("GPU") else [])]
     return speed.measure(open_generator(config), photograph(*flags.parse_size(_SIZE)), precisions, _REPEATS.value)

@@ -48,8 +48,8 @@ _SETTINGS = (
 def main(argv):
     if not argv[1:]:
         raise tool_flags.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
-    from tf_deepdeblur.data.make_blur import make_blur
-    from tf_deepdeblur.data.sequences import Settings, plan
+    from tf_deepdeblur.synthesis.make import make_blur
+    from tf_deepdeblur.synthesis.sequences import Settings, plan
 
     values = {flag.name: flag.value for flag in _SETTINGS}
     try:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.data.videos import moving_photo, write_sound, write_video
+from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.io.pixels import write_image
 from tf_deepdeblur.training.loop import open_data, train
 

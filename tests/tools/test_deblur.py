@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.data.videos import write_video
+from tests.synthesis.videos import write_video
 from tf_deepdeblur.io.photo import read_photo
 from tf_deepdeblur.models.generator import Generator, save_generator
 

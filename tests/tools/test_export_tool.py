@@ -12,12 +12,12 @@ import pytest
 from absl import flags
 
 from tests.export.conftest import random_generator
-from tf_deepdeblur.data.demo import photograph
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.flags import UsageError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image
 from tf_deepdeblur.models.generator import save_generator
+from tf_deepdeblur.synthesis.demo import photograph
 
 ROOT = Path(__file__).parents[2]
 

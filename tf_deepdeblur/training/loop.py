@@ -22,7 +22,6 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_deepdeblur.config import changed_model_flags, flag_values, read_flagfile, to_flagfile
-from tf_deepdeblur.data.demo import make_demo_dataset
 from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
 from tf_deepdeblur.data.sources import open_sources
@@ -32,6 +31,7 @@ from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
 from tf_deepdeblur.models.generator import Generator, save_generator
 from tf_deepdeblur.runtime import choose_precision
+from tf_deepdeblur.synthesis.demo import make_demo_dataset
 from tf_deepdeblur.training.checkpoint import Checkpoints
 from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.held_out import HeldOut

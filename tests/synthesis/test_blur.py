@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from skimage import data
 
-from tf_deepdeblur.data.blur import Shake, blur_pair, shake_photo, trajectory
-from tf_deepdeblur.data.response import linearise, respond
+from tf_deepdeblur.synthesis.blur import Shake, blur_pair, shake_photo, trajectory
+from tf_deepdeblur.synthesis.response import linearise, respond
 
 
 def random_frames(count, seed=0):

@@ -3,10 +3,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tf_deepdeblur.data.blur import Exposure
-from tf_deepdeblur.data.frames import Frame
-from tf_deepdeblur.data.response import gamma_response, linear_response, linearise, respond
-from tf_deepdeblur.data.windows import photo_windows, windows
+from tf_deepdeblur.synthesis.blur import Exposure
+from tf_deepdeblur.synthesis.frames import Frame
+from tf_deepdeblur.synthesis.response import gamma_response, linear_response, linearise, respond
+from tf_deepdeblur.synthesis.windows import photo_windows, windows
 
 RESPONSES = [gamma_response(), linear_response()]
 

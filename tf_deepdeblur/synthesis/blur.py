@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from skimage.transform import AffineTransform, warp
 
-from tf_deepdeblur.data.response import GAMMA, gamma_response, respond
+from tf_deepdeblur.synthesis.response import GAMMA, gamma_response, respond
 
 _UNIT = 2.0**40  # signals are whole multiples of 2^-40: 10^-7 grey levels where the curve of gamma 2.2 is steepest
 _ROWS = 64  # rows that are summed up together, so that they stay in the processor's cache

@@ -25,15 +25,15 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tf_deepdeblur.data.footage import Footage, brightest, motion, unusable
-from tf_deepdeblur.data.manifest import write_manifest, write_summary, write_text
-from tf_deepdeblur.data.response import gamma_response, linear_response, table_response
-from tf_deepdeblur.data.windows import photo_windows, windows
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.runtime import num_cores
+from tf_deepdeblur.synthesis.footage import Footage, brightest, motion, unusable
+from tf_deepdeblur.synthesis.manifest import write_manifest, write_summary, write_text
+from tf_deepdeblur.synthesis.response import gamma_response, linear_response, table_response
+from tf_deepdeblur.synthesis.windows import photo_windows, windows
 
 BLUR_KEYS = ("blur_gamma", "blur")
 _CURVES = ("gamma", "linear")

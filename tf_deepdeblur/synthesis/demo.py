@@ -9,8 +9,8 @@ from PIL import Image
 from skimage.data import data_dir as PHOTOGRAPHS
 from tqdm import tqdm
 
-from tf_deepdeblur.data.blur import Shake, blur_pair, shake_photo
 from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.synthesis.blur import Shake, blur_pair, shake_photo
 
 TRAIN_PHOTOS = (
     "chelsea.png",

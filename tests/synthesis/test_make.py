@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.data.videos import damage, moving_photo, rotate, write_video
-from tf_deepdeblur.data import make_blur as module
-from tf_deepdeblur.data.make_blur import make_blur
+from tests.synthesis.videos import damage, moving_photo, rotate, write_video
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
-from tf_deepdeblur.data.response import linearise
-from tf_deepdeblur.data.sequences import Settings, plan
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.synthesis import make as module
+from tf_deepdeblur.synthesis.make import make_blur
+from tf_deepdeblur.synthesis.response import linearise
+from tf_deepdeblur.synthesis.sequences import Settings, plan
 
 SEVEN = {"min_frames": 7, "max_frames": 7}
 
@@ -265,8 +265,8 @@ def test_footage_that_stands_still_is_told(tmp_path, image):
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
-from tf_deepdeblur.data.make_blur import make_blur
-from tf_deepdeblur.data.sequences import Settings, plan
+from tf_deepdeblur.synthesis.make import make_blur
+from tf_deepdeblur.synthesis.sequences import Settings, plan
 
 inputs, out, kills = sys.argv[1:3], Path(sys.argv[3]), int(sys.argv[4])
 settings = Settings(min_frames=7, max_frames=7)

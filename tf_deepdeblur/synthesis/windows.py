@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tf_deepdeblur.data.blur import Exposure, Shake, shake_photo
-from tf_deepdeblur.data.frames import Frame
+from tf_deepdeblur.synthesis.blur import Exposure, Shake, shake_photo
+from tf_deepdeblur.synthesis.frames import Frame
 
 _PATH = (0.3, 1.0)  # shortest and longest camera path, in pixels per step between frames
 _THUMB = 8  # thumbnails that are compared have an eighth of the frame's sides

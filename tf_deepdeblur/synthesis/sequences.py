@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tf_deepdeblur.data.frames import FolderFrames, VideoFrames, find_sources, image_files, open_frames
-from tf_deepdeblur.data.response import GAMMA
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import image_size
+from tf_deepdeblur.synthesis.frames import FolderFrames, VideoFrames, find_sources, image_files, open_frames
+from tf_deepdeblur.synthesis.response import GAMMA
 
 SPLITS = ("train", "test")
 _GAMMAS = (0.1, 10.0)

@@ -3,8 +3,8 @@ import pytest
 import skimage.data
 from scipy import ndimage
 
-from tf_deepdeblur.data.footage import Footage, brightest, motion, unusable
-from tf_deepdeblur.data.windows import Window
+from tf_deepdeblur.synthesis.footage import Footage, brightest, motion, unusable
+from tf_deepdeblur.synthesis.windows import Window
 
 PHOTO = skimage.data.astronaut()[:256, :320]
 STEADY = [1.0, 1.1, 0.9, 1.0, 1.0, 1.1]

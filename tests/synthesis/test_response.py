@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tf_deepdeblur.data.response import gamma_response, linear_response, linearise, table_response
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.synthesis.response import gamma_response, linear_response, linearise, table_response
 
 LEVELS = np.arange(256)
 

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.videos import moving_photo, write_sound, write_video
-from tf_deepdeblur.data.sequences import Settings, plan
+from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.synthesis.sequences import Settings, plan
 
 
 @pytest.fixture(scope="module")
