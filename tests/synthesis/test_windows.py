@@ -3,7 +3,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from tf_deepdeblur.synthesis.blur import Exposure
+from tf_deepdeblur.synthesis.exposure import Exposure
 from tf_deepdeblur.synthesis.frames import Frame
 from tf_deepdeblur.synthesis.response import gamma_response, linear_response, linearise, respond
 from tf_deepdeblur.synthesis.windows import photo_windows, windows

@@ -11,8 +11,9 @@ import numpy as np
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_image
-from tf_deepdeblur.synthesis.blur import Shake, blur_pair, shake_photo
+from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
 from tf_deepdeblur.synthesis.demo import HELD_OUT_PHOTOS, PHOTOGRAPHS, TRAIN_PHOTOS
+from tf_deepdeblur.synthesis.exposure import blur_pair
 
 _VERIFIED_SIZES = ((37, 51), (151, 243), (179, 261), (201, 299))  # odd, and not multiples of anything
 _CALIBRATION_COUNT = 32

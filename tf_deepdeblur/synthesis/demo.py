@@ -10,7 +10,8 @@ from skimage.data import data_dir as PHOTOGRAPHS
 from tqdm import tqdm
 
 from tf_deepdeblur.io.pixels import read_image, write_image
-from tf_deepdeblur.synthesis.blur import Shake, blur_pair, shake_photo
+from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
+from tf_deepdeblur.synthesis.exposure import blur_pair
 
 TRAIN_PHOTOS = (
     "chelsea.png",

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tf_deepdeblur.synthesis.blur import Exposure, Shake, shake_photo
+from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
+from tf_deepdeblur.synthesis.exposure import Exposure
 from tf_deepdeblur.synthesis.frames import Frame
 
 _PATH = (0.3, 1.0)  # shortest and longest camera path, in pixels per step between frames
