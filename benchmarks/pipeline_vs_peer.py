@@ -57,8 +57,8 @@ def _parse():
 
 def _measure_all(options, folder, cores):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from tf_deepdeblur.data.packed import PackedStore, pack
     from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
-    from tf_deepdeblur.data.store import PackedStore, pack
     from tf_deepdeblur.synthesis.demo import make_frames
 
     pairs = find_pairs(options.dataset, options.data_dir or make_frames(folder / "frames"), "train")

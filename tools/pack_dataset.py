@@ -31,8 +31,8 @@ def main(argv):
 
 
 def _pack(path):
-    from tf_deepdeblur.data.sources import open_sources
-    from tf_deepdeblur.data.store import pack
+    from tf_deepdeblur.data.datasets import open_sources
+    from tf_deepdeblur.data.packed import pack
 
     training, held_out = open_sources(_DATASET.value, _DATA_DIR.value, _BLUR_KEY.value)
     pack({"train": training, "eval": held_out}, path, _BLUR_KEY.value if _DATASET.value == "gopro" else "")
@@ -42,7 +42,7 @@ def _pack(path):
 
 
 def _verify(path):
-    from tf_deepdeblur.data.store import verify
+    from tf_deepdeblur.data.packed import verify
 
     damaged = verify(path)
     for name in damaged:

@@ -4,13 +4,13 @@ import tensorflow as tf
 from skimage.color import hsv2rgb, rgb2hsv
 
 from tf_deepdeblur.data.augment import add_noise, augment, flip_and_rotate, scale_saturation
-from tf_deepdeblur.data.draws import Draws
+from tf_deepdeblur.data.counter_rng import CounterRNG
 
 PATCH = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 
 
 def augmented(blurry, sharp, number):
-    return augment(blurry, sharp, Draws(3, number))
+    return augment(blurry, sharp, CounterRNG(3, number))
 
 
 def test_the_same_draws_give_the_same_pixels_eager_and_in_a_pipeline():
@@ -25,7 +25,7 @@ def test_the_same_draws_give_the_same_pixels_eager_and_in_a_pipeline():
 
 def test_results_can_be_written_to_given_arrays():
     out = [np.full((24, 24, 3), np.nan, np.float32) for _ in range(2)]
-    results = augment(PATCH, 255 - PATCH, Draws(3, 7), out)
+    results = augment(PATCH, 255 - PATCH, CounterRNG(3, 7), out)
     np.testing.assert_array_equal(results, augmented(PATCH, 255 - PATCH, 7))
     assert results[0] is out[0]
 
@@ -90,7 +90,7 @@ def test_noise_strength_varies_from_patch_to_patch():
     stds = []
     for number in range(50):
         image = np.zeros((3, 32, 32), np.float32)
-        add_noise(image, Draws(3, number))
+        add_noise(image, CounterRNG(3, number))
         stds.append(image.std() * 255)
     assert min(stds) < 0.5
     assert max(stds) > 3.0

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tf_deepdeblur.config import read_flagfile
+from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.packed import pack
 from tf_deepdeblur.data.pipeline import pair_index
-from tf_deepdeblur.data.sources import open_sources
-from tf_deepdeblur.data.store import pack
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.atomic import locked

@@ -11,7 +11,7 @@ _SATURATION = (0.5, 1.5)
 _NOISE_SIGMA = 2.0 / 255.0
 
 
-def augment(blurry, sharp, draws, out=None):
+def augment(blurry, sharp, rng, out=None):
     """Augments one pair and moves it to the network's range.
 
     In this order: horizontal flip, vertical flip and rotation by 90 degrees, each by a coin; a random permutation of
@@ -21,13 +21,13 @@ def augment(blurry, sharp, draws, out=None):
     Args:
         blurry: uint8 [S, S, 3].
         sharp: uint8 [S, S, 3].
-        draws: Draws of the sample.
+        rng: CounterRNG of the sample.
         out: None, or two float32 arrays [S, S, 3] to write to.
 
     Returns:
         (blurry, sharp), float32 [S, S, 3] in [-0.5, 0.5].
     """
-    numbers = draws.uniforms(7)
+    numbers = rng.uniforms(7)
     order = np.argsort(numbers[3:6], kind="stable")
     low, high = _SATURATION
     factor = np.float32(low + (high - low) * numbers[6])
@@ -36,7 +36,7 @@ def augment(blurry, sharp, draws, out=None):
         planes = _planes(flip_and_rotate(patch, numbers[:3] < 0.5), order)
         scale_saturation(planes, factor)
         if is_blurry:
-            add_noise(planes, draws)
+            add_noise(planes, rng)
         np.clip(planes, 0.0, 1.0, out=planes)
         planes -= np.float32(0.5)
         for channel in range(3):
@@ -75,10 +75,10 @@ def scale_saturation(planes, factor):
         plane += value
 
 
-def add_noise(image, draws):
+def add_noise(image, rng):
     """Adds Gaussian noise to a float32 image in [0, 1], in place; its strength is |N(0, (2/255)^2)|."""
-    strength = np.abs(draws.normals(1)) * np.float32(_NOISE_SIGMA)
-    noise = draws.normals(image.size)
+    strength = np.abs(rng.normals(1)) * np.float32(_NOISE_SIGMA)
+    noise = rng.normals(image.size)
     noise *= strength
     image += noise.reshape(image.shape)
 

@@ -1,7 +1,7 @@
 """From pairs to training batches.
 
 The contract: sample number n of seed s is always the same pixels, whatever the number of threads, replicas or workers,
-the batch size and the step that a run starts with. Its pair is the n-th of an endless sequence of shuffled passes over
+the batch size and the step that a run starts with. Its pair is the n-th of an endless sequence of shuffled epochs over
 the data; its crop and augmentation are drawn from (s, n). Step t of a run takes the samples t*B ... t*B + B - 1, worker
 by worker and replica by replica, so a run can start at any step, and any number of devices trains on the same samples.
 
@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepdeblur.data.augment import augment
-from tf_deepdeblur.data.draws import GROUPS, PASSES, Draws, permutation
+from tf_deepdeblur.data.counter_rng import EPOCHS, GROUPS, CounterRNG, permutation
 from tf_deepdeblur.runtime import num_cores
 
 _GROUP = 8  # images whose crops are shuffled among each other
@@ -95,11 +95,11 @@ def training_sample(source, patch_size, seed, number, crops_per_image=1, out=Non
     Returns:
         (blurry, sharp), float32 [S, S, 3] in [-0.5, 0.5].
     """
-    draws = Draws(seed, number)
+    rng = CounterRNG(seed, number)
     index = pair_index(int(number), len(source), seed, crops_per_image)
     room = source.sizes[index] - patch_size + 1
-    top, left = (draws.uniforms(2) * room).astype(int).tolist()
-    return augment(*source.crop(index, top, left, patch_size), draws, out)
+    top, left = (rng.uniforms(2) * room).astype(int).tolist()
+    return augment(*source.crop(index, top, left, patch_size), rng, out)
 
 
 def pair_index(number, num_pairs, seed, crops_per_image=1):
@@ -110,7 +110,7 @@ def pair_index(number, num_pairs, seed, crops_per_image=1):
         shuffled = permutation(_GROUP * crops_per_image, seed, group, GROUPS)[offset]
         position = group * _GROUP + int(shuffled) // crops_per_image
     epoch, position = divmod(position, num_pairs)
-    return int(permutation(num_pairs, seed, epoch, PASSES)[position])
+    return int(permutation(num_pairs, seed, epoch, EPOCHS)[position])
 
 
 def evenly_spaced(count, limit):

@@ -22,10 +22,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_deepdeblur.config import changed_model_flags, flag_values, read_flagfile, to_flagfile
+from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.packed import PackedStore, verify
 from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.data.pipeline import Shard, training_batches
-from tf_deepdeblur.data.sources import open_sources
-from tf_deepdeblur.data.store import PackedStore, verify
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator

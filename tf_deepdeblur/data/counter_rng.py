@@ -1,7 +1,7 @@
-"""Random numbers that are counted, not drawn from a state: the same (seed, number) gives the same ones, everywhere.
+"""Stateless random numbers: they depend on (seed, number) alone, whatever was drawn before.
 
-They come from the raw output of the Philox counter generator, which NumPy promises never to change, so neither threads,
-restarts nor versions matter.
+They come from the raw output of the Philox counter-based generator, which NumPy promises never to change, so results do
+not depend on threads, restarts or versions.
 """
 
 import functools
@@ -9,18 +9,16 @@ from statistics import NormalDist
 
 import numpy as np
 
-SAMPLES, PASSES, GROUPS = range(
-    3
-)  # what a number counts: numbers of different kinds have nothing to do with each other
+SAMPLES, EPOCHS, GROUPS = range(3)  # independent random streams, by what ``number`` counts
 
 
-class Draws:
-    """The random numbers of one ``number`` of one ``seed``, in a fixed order.
+class CounterRNG:
+    """The random numbers that belong to (seed, number, kind), in a fixed order.
 
     Args:
         seed: whole number, at least 0.
         number: whole number, at least 0.
-        kind: SAMPLES, PASSES or GROUPS.
+        kind: SAMPLES, EPOCHS or GROUPS.
     """
 
     def __init__(self, seed, number, kind=SAMPLES):
@@ -39,7 +37,7 @@ class Draws:
 @functools.lru_cache(maxsize=8)
 def permutation(count, seed, number, kind):
     """The numbers 0 ... count - 1 in an order that depends on nothing but (seed, number, kind); int64 [count]."""
-    return np.argsort(Draws(seed, number, kind).uniforms(count), kind="stable")
+    return np.argsort(CounterRNG(seed, number, kind).uniforms(count), kind="stable")
 
 
 @functools.cache

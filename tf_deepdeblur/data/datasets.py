@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from tf_deepdeblur.data.packed import PackedStore
 from tf_deepdeblur.data.pairs import EVAL_FOLDER, PairFolder, check_pairs, find_pairs
-from tf_deepdeblur.data.store import PackedStore
 from tf_deepdeblur.errors import InputError
 
 _CACHE_BYTES = 2**30

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
-from tf_deepdeblur.data import store as module
+from tf_deepdeblur.data import packed as module
+from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.packed import PackedStore, pack, verify
 from tf_deepdeblur.data.pipeline import Shard, training_batches
-from tf_deepdeblur.data.sources import open_sources
-from tf_deepdeblur.data.store import PackedStore, pack, verify
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 
@@ -282,8 +282,8 @@ def test_an_image_whose_checksum_is_zero_is_written(monkeypatch):
 
 KILLED = """
 import os, signal, sys, time
-from tf_deepdeblur.data.sources import open_sources
-from tf_deepdeblur.data.store import pack
+from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.packed import pack
 
 root, path, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
 codes = []
