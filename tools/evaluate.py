@@ -33,12 +33,12 @@ _PRECISION = absl_flags.DEFINE_enum(
 
 def main(argv):
     flags.reject_arguments(argv)
-    from tf_deepdeblur.evaluation import benchmarks
+    from tf_deepdeblur.evaluation import testsets
     from tf_deepdeblur.evaluation.evaluate import evaluate, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer, find_model
 
     models = {name: find_model(model) for name, model in named(_MODEL.value).items()}
-    samples = benchmarks.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
+    samples = testsets.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
     for name, path in models.items():
         deblur = Deblurrer.load(path, precision=_PRECISION.value)

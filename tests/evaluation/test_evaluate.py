@@ -8,8 +8,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from tf_deepdeblur import metrics
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler
-from tf_deepdeblur.evaluation.benchmarks import Sample, open_references
 from tf_deepdeblur.evaluation.evaluate import evaluate, evenly, write_comparison
+from tf_deepdeblur.evaluation.testsets import Sample, open_references
 from tf_deepdeblur.io.pixels import read_image, write_image
 
 MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")

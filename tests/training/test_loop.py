@@ -107,7 +107,7 @@ def test_a_full_disk_while_pictures_are_written_names_the_run_folder(tiny_config
     def no_space(path, image):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("tf_deepdeblur.training.report.write_image", no_space)
+    monkeypatch.setattr("tf_deepdeblur.training.logs.write_image", no_space)
     config = tiny_config()
     with pytest.raises(InputError, match=rf"{config.run_dir}: cannot be written .*No space.*start again"):
         loop.train(config)

@@ -26,7 +26,7 @@ import tensorflow as tf
 from tf_deepdeblur import metrics
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler, report, rows, sheet
-from tf_deepdeblur.evaluation.benchmarks import open_references
+from tf_deepdeblur.evaluation.testsets import open_references
 from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 
 

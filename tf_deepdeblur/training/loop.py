@@ -34,11 +34,11 @@ from tf_deepdeblur.runtime import choose_precision
 from tf_deepdeblur.synthesis.demo import make_demo_dataset
 from tf_deepdeblur.training.checkpoint import Checkpoints
 from tf_deepdeblur.training.gan import DeblurGAN
-from tf_deepdeblur.training.held_out import HeldOut
-from tf_deepdeblur.training.report import Report
+from tf_deepdeblur.training.logs import Report
 from tf_deepdeblur.training.schedule import step_decay
 from tf_deepdeblur.training.signals import stop_signals
 from tf_deepdeblur.training.strategy import check_cluster, is_chief, make_strategy
+from tf_deepdeblur.training.validation import HeldOut
 
 
 class Data(NamedTuple):

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepdeblur.io.pixels import read_image
-from tf_deepdeblur.training.report import Report
+from tf_deepdeblur.training.logs import Report
 
 
 def records(run_dir):
