@@ -46,8 +46,8 @@ def measure_inference(config):
 
 def open_generator(config):
     from tf_deepdeblur.errors import InputError
-    from tf_deepdeblur.inference.deblurrer import find_model
-    from tf_deepdeblur.models.generator import Generator, load_generator
+    from tf_deepdeblur.models.generator import Generator
+    from tf_deepdeblur.models.saving import find_model, load_generator
 
     if _MODEL.value is None:
         return Generator(**asdict(config.model))

@@ -35,7 +35,8 @@ def main(argv):
     flags.reject_arguments(argv)
     from tf_deepdeblur.evaluation import testsets
     from tf_deepdeblur.evaluation.evaluate import evaluate, write_comparison
-    from tf_deepdeblur.inference.deblurrer import Deblurrer, find_model
+    from tf_deepdeblur.inference.deblurrer import Deblurrer
+    from tf_deepdeblur.models.saving import find_model
 
     models = {name: find_model(model) for name, model in named(_MODEL.value).items()}
     samples = testsets.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)

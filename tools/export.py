@@ -39,8 +39,7 @@ _TIMING_SIZE = flags.DEFINE_string("timing_size", None, "HxW of the image to mea
 def main(argv):
     tool_flags.reject_arguments(argv)
     from tf_deepdeblur.export import bundle
-    from tf_deepdeblur.inference.deblurrer import find_model
-    from tf_deepdeblur.models.generator import load_generator
+    from tf_deepdeblur.models.saving import find_model, load_generator
 
     wanted, path = read_wanted(), find_model(_MODEL.value)
     if path.suffix != ".keras":

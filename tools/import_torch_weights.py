@@ -88,7 +88,7 @@ def _import_torch():
 
 
 def _save(generator, path):
-    from tf_deepdeblur.models.generator import save_generator
+    from tf_deepdeblur.models.saving import save_generator
 
     try:
         save_generator(generator, path)

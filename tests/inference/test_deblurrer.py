@@ -10,11 +10,12 @@ from absl import logging
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference import deblurrer, precision
+from tf_deepdeblur.inference import precision
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.tiled import TiledGenerator
 from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float, to_integers
-from tf_deepdeblur.models.generator import Generator, save_generator, with_dtype
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import save_generator, with_dtype
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 RNG = np.random.default_rng(5)
@@ -274,7 +275,7 @@ def test_a_file_and_its_run_folder_are_loaded(small, keras_file):
 
 
 def test_shipped_weights_are_loaded_by_name(keras_file, monkeypatch, tmp_path):
-    monkeypatch.setattr(deblurrer, "WEIGHTS_FOLDER", tmp_path)
+    monkeypatch.setattr("tf_deepdeblur.models.saving.WEIGHTS_FOLDER", tmp_path)
     (tmp_path / "gopro.keras").write_bytes(keras_file.read_bytes())
     assert Deblurrer.load("gopro", precision="float32")(random_image(8, 8)).shape == (8, 8, 3)
     with pytest.raises(

@@ -8,7 +8,8 @@ import pytest
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.discriminator import Discriminator
-from tf_deepdeblur.models.generator import Generator, load_generator, save_generator
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import load_generator, save_generator
 from tf_deepdeblur.pyramid import gaussian_pyramid
 
 
@@ -129,7 +130,7 @@ def test_what_is_no_generator_is_refused_by_name(content, tmp_path):
 
 JAX_CODE = """
 import sys, numpy as np
-from tf_deepdeblur.models.generator import load_generator
+from tf_deepdeblur.models.saving import load_generator
 from tf_deepdeblur.pyramid import gaussian_pyramid
 import keras; assert keras.backend.backend() == "jax"
 folder = sys.argv[1]

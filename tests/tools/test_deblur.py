@@ -12,7 +12,8 @@ from PIL import Image
 
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.io.photo import read_photo
-from tf_deepdeblur.models.generator import Generator, save_generator
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import save_generator
 
 ROOT = Path(__file__).parents[2]
 IMAGE = np.random.default_rng(2).integers(0, 256, (50, 70, 3), dtype=np.uint8)

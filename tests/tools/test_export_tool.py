@@ -16,7 +16,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.flags import UsageError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image
-from tf_deepdeblur.models.generator import save_generator
+from tf_deepdeblur.models.saving import save_generator
 from tf_deepdeblur.synthesis.demo import photograph
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
-from tf_deepdeblur.models.generator import load_generator
+from tf_deepdeblur.models.saving import load_generator
 
 ROOT = Path(__file__).parents[2]
 SHAPE = "--dataset=pairs --num_scales=1 --num_res_blocks=1 --filters=4 --kernel_size=3".split()

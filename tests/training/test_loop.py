@@ -13,7 +13,7 @@ from tf_deepdeblur.data.pipeline import pair_index
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.atomic import locked
-from tf_deepdeblur.models.generator import load_generator
+from tf_deepdeblur.models.saving import load_generator
 from tf_deepdeblur.training import loop
 
 

@@ -12,7 +12,7 @@ from tf_deepdeblur.export.facts import describe
 from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.exported import require_memory
-from tf_deepdeblur.models.generator import with_dtype
+from tf_deepdeblur.models.saving import with_dtype
 from tf_deepdeblur.runtime import choose_precision, num_cores
 
 _TIMING_SIZE = (256, 256)

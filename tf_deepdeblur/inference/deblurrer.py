@@ -1,17 +1,14 @@
 """From a trained model to a function on images."""
 
-from pathlib import Path
-
 import numpy as np
 from absl import logging
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference.exported import SavedModel, TFLite, saved_model_folder
+from tf_deepdeblur.inference.exported import SavedModel, TFLite
 from tf_deepdeblur.inference.precision import dtype_policy
 from tf_deepdeblur.inference.tiled import NotFinite, TiledGenerator
-from tf_deepdeblur.models.generator import Generator, load_generator, with_dtype
-
-WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import find_model, load_generator, with_dtype
 
 
 class Deblurrer:
@@ -86,44 +83,3 @@ class Deblurrer:
             raise InputError(f"{error} even in float32: the weights are damaged or their training diverged") from error
         logging.warning("%s in %s; the image is restored again in float32", error, policy)
         return Deblurrer(with_dtype(generator, "float32"), self._restore.tile)(image, progress)
-
-
-def find_model(model):
-    """The file or SavedModel folder that a user means by ``model``, see ``Deblurrer.load``.
-
-    Raises:
-        InputError: naming the path that was searched.
-    """
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return _find_in_folder(path)
-    if path.suffix in (".keras", ".tflite") or path.exists():
-        return _checked_file(path)
-    shipped = WEIGHTS_FOLDER / f"{model}.keras"
-    if shipped.is_file() and path.name == str(model):
-        return shipped
-    names = ", ".join(sorted(file.stem for file in WEIGHTS_FOLDER.glob("*.keras"))) or "none"
-    raise InputError(
-        f"{model}: no such file or folder, nor weights in {WEIGHTS_FOLDER} (there are: {names}); give a trained model"
-    )
-
-
-def _find_in_folder(path):
-    if (path / "generator.keras").is_file():
-        return path / "generator.keras"
-    saved_model = saved_model_folder(path)
-    if saved_model is not None:
-        return saved_model
-    if (path / "config.cfg").is_file():
-        raise InputError(f"{path}: this run has no generator.keras yet; wait for its first checkpoint")
-    remedy = f"give {path / 'saved_model'}" if (path / "saved_model").is_dir() else "give one that has"
-    raise InputError(f"{path}: has neither generator.keras (a training run) nor saved_model.pb (an export); {remedy}")
-
-
-def _checked_file(path):
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a trained model")
-    if path.suffix not in (".keras", ".tflite"):
-        advice = "; tools/import_torch_weights.py imports it" if path.suffix in (".pt", ".pth") else ""
-        raise InputError(f"{path}: not a .keras or .tflite file{advice or '; give a trained model'}")
-    return path

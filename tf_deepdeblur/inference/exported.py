@@ -19,12 +19,6 @@ _SIGNATURE = "serving_default"
 _REMEDY = "use the .keras file it was exported from, which works in tiles"
 
 
-def saved_model_folder(path):
-    """The folder that holds ``saved_model.pb``: ``path``, or its highest numbered version; None if there is none."""
-    versions = sorted((child for child in path.iterdir() if child.name.isdigit()), key=lambda child: -int(child.name))
-    return next((folder for folder in (path, *versions) if (folder / "saved_model.pb").is_file()), None)
-
-
 class SavedModel:
     """A callable: blurry uint8 image [H, W, 3] in, restored image of the same size out.
 

@@ -13,7 +13,7 @@ from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.precision import POLICIES
 from tf_deepdeblur.io.pixels import read_image, to_integers, write_image
 from tf_deepdeblur.metrics import psnr
-from tf_deepdeblur.models.generator import with_dtype
+from tf_deepdeblur.models.saving import with_dtype
 
 
 def measure(generator, image, precisions, repeats):

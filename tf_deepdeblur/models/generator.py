@@ -10,13 +10,10 @@ short trainings need: such a network starts as the identity.
 """
 
 import itertools
-import zipfile
-from pathlib import Path
 
 import keras
 from keras import ops
 
-from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.layers import ScaleNetwork, UpConv, register, require_at_least
 
 
@@ -108,53 +105,3 @@ class Generator(keras.Model):
         for fine, coarse in itertools.pairwise(sides):
             if any(a is not None and b is not None and a != 2 * b for a, b in zip(fine, coarse, strict=True)):
                 raise ValueError(f"each level must be half the size of the one before, got {sides}")
-
-
-def save_generator(generator, path):
-    """Writes a generator to a ``.keras`` file in float32; the file appears whole or not at all.
-
-    Raises:
-        OSError: if the file cannot be written, for example because the disk is full.
-    """
-    copy = with_dtype(generator, "float32")
-    path = Path(path)
-    part = path.with_name(f".{path.stem}.part.keras")
-    try:
-        copy.save(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def load_generator(path, dtype="float32"):
-    """Reads a generator from a ``.keras`` file.
-
-    Args:
-        path: the file.
-        dtype: the dtype policy to compute in, for example "mixed_bfloat16".
-
-    Raises:
-        InputError: naming the file, if it is missing or is not a generator of this package with all its weights.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such file; a trained generator is a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a complete generator (no .keras file, or cut off); copy it again")
-    try:
-        stored = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: not a complete generator (damaged, or made by another program); copy it again"
-        ) from error
-    if not isinstance(stored, Generator):
-        raise InputError(
-            f"{path}: holds a {type(stored).__name__}, not a generator; give one that tools/train.py wrote"
-        )
-    return stored if dtype == "float32" else with_dtype(stored, dtype)
-
-
-def with_dtype(generator, dtype):
-    """A copy of a generator, weights included, that computes in another dtype policy."""
-    copy = Generator.from_config({**generator.get_config(), "dtype": dtype, "trainable": True})
-    copy.set_weights(generator.get_weights())
-    return copy

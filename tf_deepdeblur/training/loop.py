@@ -29,7 +29,8 @@ from tf_deepdeblur.data.pipeline import Shard, training_batches
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
-from tf_deepdeblur.models.generator import Generator, save_generator
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import save_generator
 from tf_deepdeblur.runtime import choose_precision
 from tf_deepdeblur.synthesis.demo import make_demo_dataset
 from tf_deepdeblur.training.checkpoint import Checkpoints
