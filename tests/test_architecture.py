@@ -9,7 +9,7 @@ LAYERS = (
     {"config", "runtime", "losses", "metrics", "pyramid", "timing"},
     {"io"},
     {"models"},
-    {"inference", "data", "synthesis", "flags"},
+    {"inference", "data", "synthesis", "cli"},
     {"training", "evaluation", "export"},
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
@@ -58,8 +58,8 @@ def test_modules_import_only_lower_layers():
 
 def test_special_imports_stay_in_their_rooms():
     assert not importers("torch")
-    assert importers("absl.flags") == {"flags.py"}
-    assert importers("tf_deepdeblur.config") == {"flags.py", "training/loop.py"}
+    assert importers("absl.flags") == {"cli.py"}
+    assert importers("tf_deepdeblur.config") == {"cli.py", "training/loop.py"}
     assert not {module for module in importers("tensorflow") if room(module) in ("models", "losses", "pyramid")}
 
 

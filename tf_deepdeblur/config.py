@@ -1,6 +1,6 @@
 """What a training run is: frozen dataclasses that check their values; standard library only.
 
-Every field is a command-line flag of the same name (``flags.py``) and carries its own help and limits. A run folder
+Every field is a command-line flag of the same name (``cli.py``) and carries its own help and limits. A run folder
 keeps the configuration as an absl flagfile, ``config.cfg``.
 """
 

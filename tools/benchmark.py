@@ -16,7 +16,7 @@ from dataclasses import asdict
 
 from absl import flags as absl_flags
 
-from tf_deepdeblur import flags
+from tf_deepdeblur import cli
 from tf_deepdeblur.config import TrainConfig
 
 _WHAT = absl_flags.DEFINE_enum("what", "train", ["inference", "train", "pipeline"], "What to measure.")
@@ -26,8 +26,8 @@ _SIZE = absl_flags.DEFINE_string("size", "720x1280", "For inference: height x wi
 
 
 def main(argv):
-    flags.reject_arguments(argv)
-    config = flags.build(TrainConfig)
+    cli.reject_arguments(argv)
+    config = cli.build(TrainConfig)
     measure = {"inference": measure_inference, "train": measure_train, "pipeline": measure_pipeline}[_WHAT.value]
     for row in measure(config):
         print(json.dumps({"what": _WHAT.value, "machine": platform.processor() or platform.machine(), **row}))
@@ -41,7 +41,7 @@ def measure_inference(config):
     from tf_deepdeblur.synthesis.demo import photograph
 
     precisions = ["float32", "bfloat16", *(["float16"] if tf.config.list_physical_devices("GPU") else [])]
-    return speed.measure(open_generator(config), photograph(*flags.parse_size(_SIZE)), precisions, _REPEATS.value)
+    return speed.measure(open_generator(config), photograph(*cli.parse_size(_SIZE)), precisions, _REPEATS.value)
 
 
 def open_generator(config):
@@ -73,6 +73,6 @@ def measure_pipeline(config):
 
 
 if __name__ == "__main__":
-    flags.define(TrainConfig)
+    cli.define(TrainConfig)
     absl_flags.FLAGS.set_default("dataset", "demo")  # needs no folder
-    flags.run(main)
+    cli.run(main)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_deepdeblur import flags as tool_flags
+from tf_deepdeblur import cli
 
 _MODEL = flags.DEFINE_string(
     "model",
@@ -46,8 +46,8 @@ _COMPARE = flags.DEFINE_bool("compare", False, "Also write pictures before | aft
 
 def main(argv):
     if len(argv) < 2:
-        raise tool_flags.UsageError("name at least one image, folder or video to deblur")
-    # Imported late, after tool_flags.run has started TensorFlow quietly.
+        raise cli.UsageError("name at least one image, folder or video to deblur")
+    # Imported late, after cli.run has started TensorFlow quietly.
     from tf_deepdeblur.inference.batch import Output, restore_files
     from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.inference.inputs import plan_jobs
@@ -70,4 +70,4 @@ def _report(num_jobs, num_skipped, failures, num_unfinished):
 
 
 if __name__ == "__main__":
-    tool_flags.run(main)
+    cli.run(main)

@@ -15,7 +15,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 from tqdm import tqdm
 
-from tf_deepdeblur import flags
+from tf_deepdeblur import cli
 
 _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
 _MODEL = absl_flags.DEFINE_multi_string(
@@ -32,7 +32,7 @@ _PRECISION = absl_flags.DEFINE_enum(
 
 
 def main(argv):
-    flags.reject_arguments(argv)
+    cli.reject_arguments(argv)
     from tf_deepdeblur.evaluation import testsets
     from tf_deepdeblur.evaluation.evaluate import evaluate, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -64,7 +64,7 @@ def named(models):
     """The models by short names of their own: the folder's or the file's."""
     names = {Path(model).resolve().stem: model for model in models}
     if len(names) < len(models):
-        raise flags.UsageError(f"--model {', '.join(models)}: two have the same name; rename one of them")
+        raise cli.UsageError(f"--model {', '.join(models)}: two have the same name; rename one of them")
     return names
 
 
@@ -78,4 +78,4 @@ def digest(path):
 
 
 if __name__ == "__main__":
-    flags.run(main)
+    cli.run(main)

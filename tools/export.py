@@ -15,9 +15,9 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from tf_deepdeblur import flags as tool_flags
+from tf_deepdeblur import cli
+from tf_deepdeblur.cli import UsageError, parse_size
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.flags import UsageError, parse_size
 
 _QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
 
@@ -37,7 +37,7 @@ _TIMING_SIZE = flags.DEFINE_string("timing_size", None, "HxW of the image to mea
 
 
 def main(argv):
-    tool_flags.reject_arguments(argv)
+    cli.reject_arguments(argv)
     from tf_deepdeblur.export import bundle
     from tf_deepdeblur.models.saving import find_model, load_generator
 
@@ -98,4 +98,4 @@ def read_wanted():
 
 
 if __name__ == "__main__":
-    tool_flags.run(main)
+    cli.run(main)

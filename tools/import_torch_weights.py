@@ -14,7 +14,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_deepdeblur import flags as tool_flags
+from tf_deepdeblur import cli
 from tf_deepdeblur.errors import InputError
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The authors' models/model-*.pt.", required=True)
@@ -24,7 +24,7 @@ _REMEDY = "give a models/model-*.pt of DeepDeblur-PyTorch"
 
 
 def main(argv):
-    tool_flags.reject_arguments(argv)
+    cli.reject_arguments(argv)
     generator = import_weights(Path(_CHECKPOINT.value).expanduser(), Path(_OUTPUT.value).expanduser())
     print(
         f"{_OUTPUT.value}: {generator.num_scales} scales, {generator.num_res_blocks} ResBlocks, "
@@ -38,7 +38,7 @@ def import_weights(checkpoint, output):
     if not output.parent.is_dir():
         raise InputError(f"{output}: no folder {output.parent}; create it or choose another --output")
     state = _read_generator_state(checkpoint)
-    # Imported late, after tool_flags.run has started TensorFlow quietly.
+    # Imported late, after cli.run has started TensorFlow quietly.
     from tf_deepdeblur.models.torch_weights import generator_from_state
 
     try:
@@ -97,4 +97,4 @@ def _save(generator, path):
 
 
 if __name__ == "__main__":
-    tool_flags.run(main)
+    cli.run(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_deepdeblur import flags as tool_flags
+from tf_deepdeblur import cli
 from tf_deepdeblur.errors import InputError
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the data set to make.", required=True)
@@ -47,7 +47,7 @@ _SETTINGS = (
 
 def main(argv):
     if not argv[1:]:
-        raise tool_flags.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
+        raise cli.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
     from tf_deepdeblur.synthesis.make import make_blur
     from tf_deepdeblur.synthesis.sequences import Settings, plan
 
@@ -56,7 +56,7 @@ def main(argv):
         values["crop"] = tuple(map(int, values["crop"]))
         settings = Settings(**values)
     except ValueError as error:
-        raise tool_flags.UsageError(str(error) if isinstance(error, InputError) else f"--crop: {error}") from error
+        raise cli.UsageError(str(error) if isinstance(error, InputError) else f"--crop: {error}") from error
     folder = Path(_OUTPUT_DIR.value).expanduser()
     sequences, unusable = plan(argv[1:], folder, settings, _TEST_FRACTION.value, _TEST_SEQUENCES.value)
     warnings, failures = make_blur(sequences, folder, settings)
@@ -69,4 +69,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    tool_flags.run(main)
+    cli.run(main)

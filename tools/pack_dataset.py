@@ -13,7 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_deepdeblur import flags as tool_flags
+from tf_deepdeblur import cli
 
 _DATASET = flags.DEFINE_enum("dataset", "gopro", ["gopro", "reds", "pairs"], "Layout of --data_dir.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")
@@ -23,9 +23,9 @@ _VERIFY = flags.DEFINE_bool("verify", False, "Compare every image in --output wi
 
 
 def main(argv):
-    tool_flags.reject_arguments(argv)
+    cli.reject_arguments(argv)
     if _VERIFY.value == bool(_DATA_DIR.value):
-        raise tool_flags.UsageError("give either --data_dir, to pack it, or --verify")
+        raise cli.UsageError("give either --data_dir, to pack it, or --verify")
     path = Path(_OUTPUT.value).expanduser()
     return _verify(path) if _VERIFY.value else _pack(path)
 
@@ -52,4 +52,4 @@ def _verify(path):
 
 
 if __name__ == "__main__":
-    tool_flags.run(main)
+    cli.run(main)

@@ -6,13 +6,13 @@
 Writes into --run_dir: config.cfg, checkpoints/, metrics.jsonl, tensorboard/, samples/, generator.keras.
 """
 
-from tf_deepdeblur import flags
+from tf_deepdeblur import cli
 from tf_deepdeblur.config import TrainConfig
 
 
 def main(argv):
-    flags.reject_arguments(argv)
-    config = flags.build(TrainConfig)
+    cli.reject_arguments(argv)
+    config = cli.build(TrainConfig)
     from tf_deepdeblur.training import loop
 
     if config.dry_run:
@@ -29,5 +29,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.define(TrainConfig)
-    flags.run(main)
+    cli.define(TrainConfig)
+    cli.run(main)

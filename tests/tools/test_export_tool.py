@@ -12,8 +12,8 @@ import pytest
 from absl import flags
 
 from tests.export.conftest import random_generator
+from tf_deepdeblur.cli import UsageError
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.flags import UsageError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image
 from tf_deepdeblur.models.saving import save_generator
