@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = (
     {"errors"},
-    {"config", "runtime", "losses", "metrics", "pyramid", "timing"},
+    {"config", "runtime", "losses", "metrics", "pyramid", "sampling", "timing"},
     {"io"},
     {"models"},
     {"inference", "data", "synthesis", "cli"},

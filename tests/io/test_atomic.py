@@ -78,3 +78,40 @@ def test_a_file_system_without_locks_lets_everybody_through(tmp_path, monkeypatc
 )
 def test_only_missing_room_is_a_full_disk(number, expected):
     assert is_full(OSError(number, "reason")) is expected
+
+
+def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(ZeroDivisionError), atomic.atomic_write(path) as part:
+        part.write_text("new")
+        raise ZeroDivisionError
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
+    atomic.write_atomically(path, "new")
+    assert (path.read_text(), list(tmp_path.iterdir())) == ("new", [path])
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary_file(tmp_path):
+    with atomic.atomic_write(tmp_path / "a.txt") as first, atomic.atomic_write(tmp_path / "a.txt") as second:
+        assert first != second
+        first.write_text("first")
+        second.write_text("second")
+    assert (tmp_path / "a.txt").read_text() == "first"  # the block that ended last
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "folder"
+    for name in ("a", "b"):
+        with atomic.atomic_folder(path) as part:
+            (part / name).touch()
+    assert [child.name for child in path.iterdir()] == ["b"]
+    with pytest.raises(ZeroDivisionError), atomic.atomic_folder(path):
+        raise ZeroDivisionError
+    assert (list(tmp_path.iterdir()), [child.name for child in path.iterdir()]) == ([path], ["b"])

@@ -10,7 +10,7 @@ import pytest
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io import video
-from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.atomic import atomic_write
 from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 SIZE = (48, 64)
@@ -62,7 +62,7 @@ def _tone(track, seconds):
 def copy(source, target, **options):
     """Reads and writes a video; returns its frames."""
     frames = []
-    with VideoReader(source) as reader, written_whole(target) as part, VideoWriter(part, reader, **options) as writer:
+    with VideoReader(source) as reader, atomic_write(target) as part, VideoWriter(part, reader, **options) as writer:
         for frame in reader:
             frames.append(frame)
             writer.write(*frame)
@@ -226,7 +226,7 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
         target = tmp_path / "target.mp4"
         with (
             VideoReader(tmp_path / "source.mp4") as reader,
-            written_whole(target) as part,
+            atomic_write(target) as part,
             VideoWriter(part, reader) as writer,
         ):
             writer.write(*next(iter(reader)))

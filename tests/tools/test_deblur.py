@@ -64,7 +64,7 @@ def test_sigterm_leaves_no_half_video(model, tmp_path):
         tmp_path / "clip.mp4",
     ]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("out/.clip.part.mp4")) and process.poll() is None:
+    while not list(tmp_path.glob("out/.*.part.mp4")) and process.poll() is None:
         time.sleep(0.05)
     process.terminate()
     _, said = process.communicate(timeout=60)

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.atomic import atomic_write
 from tf_deepdeblur.io.photo import JPEG_QUALITY, Photo, photo_size, read_photo, write_photo
 from tf_deepdeblur.io.pixels import side_by_side
 from tf_deepdeblur.io.video import VideoReader, VideoWriter
@@ -79,7 +79,7 @@ def _restore_photo(deblur, job, output, advance):
 def _restore_video(deblur, job, output, advance):
     with (
         VideoReader(job.source) as reader,
-        written_whole(job.target) as part,
+        atomic_write(job.target) as part,
         VideoWriter(part, reader, output.keep_metadata) as writer,
     ):
         expected = reader.num_frames or 1

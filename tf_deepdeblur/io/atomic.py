@@ -1,8 +1,11 @@
-"""Files that appear whole or not at all, and one writer at a time."""
+"""Atomic files and folders, and locks that keep a second writer out."""
 
 import contextlib
 import errno
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tf_deepdeblur.errors import InputError
@@ -12,17 +15,18 @@ try:
 except ImportError:  # not Unix
     fcntl = None
 
-_NAME_LENGTH = 40  # of the original name in the temporary one: four bytes a letter stay below a file system's 255
-
 
 @contextlib.contextmanager
-def written_whole(path):
-    """Yields a temporary path beside ``path``, with its suffix; when the block ends well, that gets its name.
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path in the folder of ``path`` that replaces ``path`` when the block ends without an error.
 
-    Whatever stops the block, ``path`` is either what it was before or complete.
+    Whatever ends the block, ``path`` is either unchanged or complete. The temporary file exists, is empty, has the
+    suffix of ``path`` and a name that no other program uses.
     """
     path = Path(path)
-    part = path.with_name(f".{path.stem[:_NAME_LENGTH]}.part{path.suffix}")
+    part = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
+    # O_EXCL: neither a link that somebody planted is followed nor a file of another program overwritten.
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield part
         part.replace(path)
@@ -30,12 +34,37 @@ def written_whole(path):
         part.unlink(missing_ok=True)
 
 
+def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
+    """Writes a whole file, text as UTF-8; ``path`` is either unchanged or complete, even if the program is killed."""
+    with atomic_write(path) as part:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+@contextlib.contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a new folder beside ``path`` that takes the place of ``path`` when the block ends without an error.
+
+    A folder that exists at ``path`` is replaced as a whole: it never holds files of both.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, old = (path.with_name(f".{secrets.token_hex(8)}.{kind}") for kind in ("part", "old"))
+    part.mkdir()
+    try:
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
 @contextlib.contextmanager
 def locked(path):
-    """Keeps other programs that ask for the same lock away from ``path`` until the block ends.
+    """Holds an exclusive lock on ``path`` until the block or the process ends; leaves no file behind.
 
-    The lock ends with the process, however that ends, and leaves no file behind. A file system that has no locks lets
-    everybody through.
+    No-op on file systems without locking.
 
     Args:
         path: a file or folder that exists.

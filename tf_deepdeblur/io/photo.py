@@ -17,7 +17,7 @@ from PIL import Image
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io import sixteen_bit
-from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.atomic import atomic_write
 from tf_deepdeblur.io.pixels import encoded
 
 PHOTO_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".heic", ".heif"})
@@ -123,7 +123,7 @@ def write_photo(path, photo, quality=JPEG_QUALITY):
         OSError: if the file cannot be written.
     """
     pixels = _stored_pixels(photo)
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         if photo.format == "TIFF":
             sixteen_bit.write_tiff(part, pixels, photo.exif, photo.icc_profile)
         elif photo.image.dtype == np.uint16:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.atomic import atomic_write
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -105,7 +105,7 @@ def write_image(path, image, **options):
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None:
         raise ValueError(f"{path}: no image format has the suffix {path.suffix!r}")
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(encoded(Image.fromarray(np.asarray(image)), file_format, **options))
 
 

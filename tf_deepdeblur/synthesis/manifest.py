@@ -17,7 +17,7 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tf_deepdeblur.io.atomic import written_whole
+from tf_deepdeblur.io.atomic import atomic_write
 from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 
 COLUMNS = (
@@ -54,7 +54,7 @@ def write_summary(folder):
 
 def write_text(path, text):
     """Writes a text file that appears whole or not at all."""
-    with written_whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text)
 
 
