@@ -6,11 +6,13 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = (
     {"errors"},
-    {"config", "runtime", "losses", "metrics", "pyramid", "sampling", "timing"},
+    {"config", "runtime", "losses", "metrics", "pyramid", "sampling"},
     {"io"},
     {"models"},
     {"inference", "data", "synthesis", "cli"},
     {"training", "evaluation", "export"},
+    {"commands"},
+    {"__main__"},
 )
 LAYER = {room: number for number, rooms in enumerate(LAYERS) for room in rooms}
 MODULES = {str(path.relative_to(ROOT)): ast.parse(path.read_text()) for path in ROOT.rglob("*.py")}
@@ -57,9 +59,8 @@ def test_modules_import_only_lower_layers():
 
 
 def test_special_imports_stay_in_their_rooms():
-    assert not importers("torch")
-    assert importers("absl.flags") == {"cli.py"}
-    assert importers("tf_deepdeblur.config") == {"cli.py", "training/loop.py"}
+    assert importers("torch") == {"commands/import_weights.py"}
+    assert {room(module) for module in importers("absl.flags")} == {"cli", "commands"}
     assert not {module for module in importers("tensorflow") if room(module) in ("models", "losses", "pyramid")}
 
 
@@ -69,6 +70,8 @@ def test_imports_have_no_side_effects():
         module
         for module, tree in MODULES.items()
         for node in tree.body
-        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant)
+        if room(module) != "commands"  # which define their flags
+        and isinstance(node, ast.Expr)
+        and not isinstance(node.value, ast.Constant)
     }
     assert calls == set()

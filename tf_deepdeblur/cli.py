@@ -1,41 +1,67 @@
-"""Between dataclasses and absl flags, and how a tool starts; defines nothing at import."""
+"""How a command starts and ends: flags made from dataclasses, help, one line for every mistake, exit codes."""
 
 import functools
 import os
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
 
-from absl import app, logging
-from absl import flags as absl_flags
+from absl import app, flags, logging
 from tqdm import tqdm
 
 from tf_deepdeblur.config import flag_fields
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.runtime import import_tensorflow_quietly
+
+Config = TypeVar("Config")
+
+_HELP = {"--help", "-help", "-h", "-?"}
+# Where the configurations are that come with the package: in an installed one, and in a copy of the repository.
+_CONFIG_DIRS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 
 
 class UsageError(InputError):
-    """A command line that cannot be used; tools exit with code 2."""
+    """A command line that cannot be used; commands exit with code 2."""
 
 
-def define(config_class):
-    """Defines one flag for every field of a configuration class, nested ones included."""
+def run(command: ModuleType, argv: Sequence[str]) -> None:
+    """Runs a command and exits with the code that its ``main(argv)`` returns.
+
+    A mistake of the user ends in one line on stderr, with exit code 2 if it is in the command line and 1 otherwise.
+    Argument names that the library writes in backticks are shown as the flags that they are here.
+
+    Args:
+        command: module of ``tf_deepdeblur.commands``.
+        argv: the program's name and its arguments.
+    """
+    parse = functools.partial(_parse, command)
+    app.run(functools.partial(_run_main, command.main), argv=[*argv], flags_parser=parse)
+
+
+def define(config_class: type, module_name: str) -> None:
+    """Defines one flag for every field of a configuration class, nested ones included.
+
+    Args:
+        config_class: dataclass of ``config.py``.
+        module_name: ``__name__`` of the command, whose help then lists the flags.
+    """
     for _, item in flag_fields(config_class):
         flag = _DEFINE[_kind(item)](item)
-        absl_flags.FLAGS.register_key_flag_for_module(sys.argv[0], absl_flags.FLAGS[flag.name])
+        flags.FLAGS.register_key_flag_for_module(module_name, flags.FLAGS[flag.name])
 
 
-def build(config_class):
+def build(config_class: type[Config]) -> Config:
     """A configuration from the parsed flags.
 
     Raises:
         UsageError: naming the flag, if a value is out of its limits.
     """
-    values = {}
+    values: dict[str, Any] = {}
     for group, item in flag_fields(config_class):
-        value = absl_flags.FLAGS[item.name].value
+        value = flags.FLAGS[item.name].value
         owner = values if group is None else values.setdefault(group, {})
         owner[item.name] = _as_numbers(item.name, value) if _kind(item) is tuple else value
     groups = {item.name: item.type for item in config_class.__dataclass_fields__.values()}
@@ -45,22 +71,13 @@ def build(config_class):
         raise UsageError(str(error)) from error
 
 
-def run(main):
-    """Runs a tool: ``main(argv)`` returns the exit code.
-
-    A mistake of the user ends in one line on stderr: exit code 2 for the command line, 1 for anything else.
-    TensorFlow's start-up messages are not shown.
-    """
-    app.run(functools.partial(_guarded, main), flags_parser=_parse)
-
-
-def reject_arguments(argv):
+def reject_arguments(argv: Sequence[str]) -> None:
     """Raises UsageError if words are left on the command line that belong to no flag."""
     if argv[1:]:
         raise UsageError(f"unexpected argument {argv[1]!r}; flags are written --name=value")
 
 
-def parse_size(flag):
+def parse_size(flag: flags.FlagHolder) -> tuple[int, int] | None:
     """(height, width) in pixels from the text of a flag like 720x1280; None if it is not set.
 
     Raises:
@@ -76,44 +93,68 @@ def parse_size(flag):
     return int(match[1]), int(match[2])
 
 
-def _guarded(main, argv):
+def complain(program: str, message: object) -> None:
+    """Writes one line to stderr, above a progress bar that is still there."""
+    text = re.sub(r"`(\w+)(=[^`]*)?`", _flag_or_name, " ".join(str(message).splitlines()))
+    tqdm.write(f"{Path(program).name}: {text}", file=sys.stderr)
+
+
+def _run_main(main, argv):
     def stop(*_):
-        _complain(argv[0], "stopped by SIGTERM")
+        complain(argv[0], "stopped by SIGTERM")
         sys.exit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, stop)  # an exception, so that half-written files are cleared away
+    signal.signal(signal.SIGTERM, stop)  # an exception, so that half-written files are removed
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)
     try:
-        import_tensorflow_quietly()
-        if not absl_flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)
         return main(argv)
     except InputError as error:
-        _complain(argv[0], error)
+        complain(argv[0], error)
         return 2 if isinstance(error, UsageError) else 1
     except OSError as error:  # no disk space, no permission, a closed pipe
-        _complain(argv[0], error)
+        complain(argv[0], error)
         return 1
     except KeyboardInterrupt:
-        _complain(argv[0], "interrupted")
+        complain(argv[0], "interrupted")
         return 130
 
 
-def _parse(argv):
+def _parse(command, argv):
+    """Parses the flags; answers --help. absl's own help would describe ``__main__``, not the command."""
     try:
-        return absl_flags.FLAGS(argv)
-    except absl_flags.Error as error:
-        _complain(argv[0], " ".join(str(error).split()))
+        if _HELP & set(argv):
+            print(f"{command.__doc__}\nFlags (--flagfile=FILE reads them from a file):\n")
+            print(flags.FLAGS.module_help(command).partition(":\n")[2])
+            sys.stdout.flush()
+            sys.exit(0)
+        return flags.FLAGS(_with_shipped_configs(argv))
+    except flags.Error as error:
+        message = " ".join(str(error).split())
+        missing = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
+        complain(argv[0], f"--{missing[1]} is missing: {flags.FLAGS[missing[1]].help}" if missing else message)
         sys.exit(2)
-    except SystemExit:  # --help was asked for and given; absl takes that for a failure
-        sys.exit(0)
-    except BrokenPipeError:  # its reader had seen enough
+    except BrokenPipeError:  # whoever read the help had seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
-def _complain(tool, message):
-    """One line on stderr; a progress bar that is still there makes room for it."""
-    tqdm.write(f"{Path(tool).name}: {' '.join(str(message).splitlines())}", file=sys.stderr)
+def _with_shipped_configs(argv):
+    """The command line with ``configs/NAME.cfg`` replaced by the file of the package where there is no such file."""
+    result = []
+    for word in argv:
+        is_value = bool(result) and result[-1] in ("--flagfile", "-flagfile")
+        prefix, path = ("", word) if is_value else re.fullmatch(r"(--?flagfile=)?(.*)", word, re.DOTALL).groups("")
+        if (is_value or prefix) and Path(path).parent.name == "configs" and not Path(path).exists():
+            shipped = (folder / Path(path).name for folder in _CONFIG_DIRS)
+            path = str(next((file for file in shipped if file.is_file()), path))
+        result.append(prefix + path)
+    return result
+
+
+def _flag_or_name(match):
+    name, value = match[1], match[2] or ""
+    return f"--{name}{value}" if name in flags.FLAGS else f"{name}{value}"
 
 
 def _kind(item):
@@ -130,12 +171,10 @@ def _as_numbers(name, words):
 
 
 _DEFINE = {
-    bool: lambda item: absl_flags.DEFINE_bool(item.name, item.default, item.metadata["help"]),
-    int: lambda item: absl_flags.DEFINE_integer(item.name, item.default, item.metadata["help"]),
-    float: lambda item: absl_flags.DEFINE_float(item.name, item.default, item.metadata["help"]),
-    str: lambda item: absl_flags.DEFINE_string(item.name, item.default, item.metadata["help"]),
-    tuple: lambda item: absl_flags.DEFINE_list(item.name, list(map(str, item.default)), item.metadata["help"]),
-    "enum": lambda item: absl_flags.DEFINE_enum(
-        item.name, item.default, item.metadata["choices"], item.metadata["help"]
-    ),
+    bool: lambda item: flags.DEFINE_bool(item.name, item.default, item.metadata["help"]),
+    int: lambda item: flags.DEFINE_integer(item.name, item.default, item.metadata["help"]),
+    float: lambda item: flags.DEFINE_float(item.name, item.default, item.metadata["help"]),
+    str: lambda item: flags.DEFINE_string(item.name, item.default, item.metadata["help"]),
+    tuple: lambda item: flags.DEFINE_list(item.name, list(map(str, item.default)), item.metadata["help"]),
+    "enum": lambda item: flags.DEFINE_enum(item.name, item.default, item.metadata["choices"], item.metadata["help"]),
 }

@@ -1,4 +1,4 @@
-"""tools/benchmark.py: one JSON line per measurement, whatever is measured."""
+"""benchmarks/run.py: one JSON line per measurement, whatever is measured."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ NETWORK = "--num_scales=2 --num_res_blocks=1 --filters=4 --kernel_size=3 --preci
 
 
 def run(*flags):
-    command = [sys.executable, "tools/benchmark.py", *map(str, flags)]
+    command = [sys.executable, "benchmarks/run.py", *map(str, flags)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 

@@ -1,25 +1,14 @@
-"""tools/make_blur.py and tools/pack_dataset.py as their users meet them: processes, exit codes, what they see."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The commands make_blur and pack as their users meet them: exit codes and what is printed."""
 
 from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.io.pixels import write_image
 from tf_deepdeblur.training.loop import open_data, train
 
-ROOT = Path(__file__).parents[2]
 
-
-def run(tool, *arguments):
-    command = [sys.executable, f"tools/{tool}", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
-def test_videos_become_a_data_set_that_trains_packed_or_not(tmp_path, tiny_config):
+def test_videos_become_a_data_set_that_trains_packed_or_not(run_here, tmp_path, tiny_config):
     """One input is no video: the others are made, it is named, and the exit code says so."""
     videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(21)) for name in "ab"]
-    made = run("make_blur.py", "--output_dir", tmp_path / "data", *videos, write_sound(tmp_path / "s.wav"))
+    made = run_here("make_blur", "--output_dir", tmp_path / "data", *videos, write_sound(tmp_path / "s.wav"))
     assert made.returncode == 1, made.stderr
     assert f"failed: {tmp_path / 's.wav'}: " in made.stderr
     assert "Traceback" not in made.stderr
@@ -30,7 +19,7 @@ def test_videos_become_a_data_set_that_trains_packed_or_not(tmp_path, tiny_confi
     assert result["step"] == 4
     assert {"psnr", "blurry_psnr"} <= set(result)
 
-    packed = run("pack_dataset.py", "--data_dir", tmp_path / "data", "--output", tmp_path / "a.store")
+    packed = run_here("pack", "--data_dir", tmp_path / "data", "--output", tmp_path / "a.store")
     assert packed.returncode == 0, packed.stderr
     store = {"dataset": "store", "data_dir": str(tmp_path / "a.store")}
     assert train(tiny_config(tmp_path / "other", data=store)) == result
@@ -39,14 +28,14 @@ def test_videos_become_a_data_set_that_trains_packed_or_not(tmp_path, tiny_confi
     data = bytearray((tmp_path / "a.store").read_bytes())
     data[-1] ^= 1
     (tmp_path / "a.store").write_bytes(data)
-    verified = run("pack_dataset.py", "--verify", "--output", tmp_path / "a.store")
+    verified = run_here("pack", "--verify", "--output", tmp_path / "a.store")
     assert verified.returncode == 1
     assert verified.stderr.splitlines()[-1].startswith("damaged: test/")
 
 
-def test_when_nothing_was_made_nothing_else_is_said(tmp_path):
+def test_when_nothing_was_made_nothing_else_is_said(run_here, tmp_path):
     write_image(tmp_path / "photo.png", moving_photo(1)[0])
-    result = run("make_blur.py", "--output_dir", tmp_path / "data", tmp_path / "photo.png", tmp_path / "gone.mp4")
+    result = run_here("make_blur", "--output_dir", tmp_path / "data", tmp_path / "photo.png", tmp_path / "gone.mp4")
     assert result.returncode == 1
     assert result.stdout == "nothing was made\n"
     lines = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
@@ -56,7 +45,7 @@ def test_when_nothing_was_made_nothing_else_is_said(tmp_path):
     assert "gone.mp4: no such file or folder; give" in lines[1]
 
 
-def test_contradictions_are_usage_errors():
-    result = run("make_blur.py", "--output_dir=nowhere", "--stride=3", "--overlap=2", "a.mp4")
+def test_contradictions_are_usage_errors(run_here):
+    result = run_here("make_blur", "--output_dir=nowhere", "--stride=3", "--overlap=2", "a.mp4")
     assert result.returncode == 2
-    assert result.stderr == "make_blur.py: --stride and --overlap say the same thing: give one of them\n"
+    assert result.stderr == "deepdeblur make_blur: --stride and --overlap say the same thing: give one of them\n"

@@ -1,4 +1,4 @@
-"""tools/deblur.py as a user calls it: exit codes, one line per mistake, the files that are promised."""
+"""The command deblur as a user calls it: exit codes, one line per mistake, the files that are promised."""
 
 import os
 import subprocess
@@ -33,7 +33,7 @@ def run_tool(*arguments, cwd=None):
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cwd)
 
 
-def test_a_run_from_end_to_end(model, tmp_path):
+def test_a_run_from_end_to_end(run_here, monkeypatch, model, tmp_path):
     (tmp_path / "in" / "sub").mkdir(parents=True)
     Image.fromarray(IMAGE).save(tmp_path / "in" / "a b.png")
     Image.fromarray(IMAGE).save(tmp_path / "in" / "sub" / "c.png")
@@ -50,7 +50,8 @@ def test_a_run_from_end_to_end(model, tmp_path):
     files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert files == ["a b.png", "before_after/a b.png.jpg", "before_after/sub/c.png.jpg", "sub/c.png"]
     np.testing.assert_array_equal(read_photo(tmp_path / "out" / "sub" / "c.png").image, IMAGE)
-    again = run_tool(f"--model={model}", "--output_dir=out", "--skip_existing", "in/a b.png", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    again = run_here("deblur", f"--model={model}", "--output_dir=out", "--skip_existing", "in/a b.png")
     assert (again.returncode, again.stdout) == (0, "0 restored, 1 were there already, 0 failed; written to out\n")
 
 
@@ -76,7 +77,7 @@ def test_sigterm_leaves_no_half_video(model, tmp_path):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        ([], "--model must have a value"),
+        ([], "--model is missing"),
         (["--model=m.keras"], "name at least one image, folder or video to deblur"),
         (["--model=m.keras", "--tile=16", "a.png"], "--tile=16: must be auto, 0 (off) or at least 32"),
         (["--model=m.keras", "--tile=big", "a.png"], "--tile=big: must be auto"),
@@ -84,16 +85,17 @@ def test_sigterm_leaves_no_half_video(model, tmp_path):
         (["--model=m.keras", "--jpeg_quality=0", "a.png"], "--jpeg_quality"),
     ],
 )
-def test_exit_code_2_and_one_line_for_wrong_usage(arguments, complaint):
-    finished = run_tool(*arguments)
+def test_exit_code_2_and_one_line_for_wrong_usage(run_here, arguments, complaint):
+    finished = run_here("deblur", *arguments)
     assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1)
     assert complaint in finished.stderr
 
 
-def test_exit_code_1_and_one_line_without_a_model(tmp_path):
-    finished = run_tool("--model=absent.keras", "a.png", cwd=tmp_path)
+def test_exit_code_1_and_one_line_without_a_model(run_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finished = run_here("deblur", "--model=absent.keras", "a.png")
     assert (finished.returncode, finished.stderr) == (
         1,
-        "deblur.py: absent.keras: no such file; give a trained model\n",
+        "deepdeblur deblur: absent.keras: no such file; give a trained model\n",
     )
     assert list(tmp_path.iterdir()) == []

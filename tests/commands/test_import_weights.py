@@ -1,6 +1,5 @@
-"""The tool reads the authors' checkpoints, refuses other files in one line, and runs no code from a file."""
+"""The command reads the authors' checkpoints, refuses other files in one line, and runs no code from a file."""
 
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -11,12 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from absl import flags
 
+from tests.commands.conftest import import_command
 from tf_deepdeblur.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools" / "import_torch_weights.py"
 DATA = ROOT / "tests" / "golden"
 
 
@@ -31,15 +29,8 @@ class Bomb:
 
 
 @pytest.fixture
-def tool():
-    """The tool as a module; its flags are taken back afterwards, as other tools have flags of the same names."""
-    before = set(flags.FLAGS)
-    spec = importlib.util.spec_from_file_location("import_torch_weights", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+def command():
+    return import_command("import_weights")
 
 
 @pytest.fixture
@@ -48,13 +39,13 @@ def torch():
 
 
 @pytest.fixture
-def refused(tool, tmp_path):
+def refused(command, tmp_path):
     """Imports a file that cannot be used; returns the message and checks that it is one line and nothing is left."""
 
     def message(checkpoint):
         before = sorted(tmp_path.iterdir())
         with pytest.raises(InputError) as raised:
-            tool.import_weights(checkpoint, tmp_path / "generator.keras")
+            command.import_weights(checkpoint, tmp_path / "generator.keras")
         assert sorted(tmp_path.iterdir()) == before
         assert str(raised.value).startswith(f"{checkpoint}: ")
         assert "\n" not in str(raised.value)
@@ -63,15 +54,10 @@ def refused(tool, tmp_path):
     return message
 
 
-def run_tool(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, TOOL, *arguments], env=environment, capture_output=True, text=True)
-
-
 @pytest.mark.parametrize("num_scales", [1, 3])
-def test_saved_generator_repeats_the_authors_outputs(tool, torch, tmp_path, num_scales):
+def test_saved_generator_repeats_the_authors_outputs(command, torch, tmp_path, num_scales):
     output = tmp_path / "generator.keras"
-    tool.import_weights(DATA / f"authors_k{num_scales}.pt", output)
+    command.import_weights(DATA / f"authors_k{num_scales}.pt", output)
     generator = keras.saving.load_model(output)
     with np.load(DATA / f"authors_k{num_scales}.npz") as recorded:
         restored = generator([recorded[f"input_{k}"] / 255 - 0.5 for k in range(num_scales)])
@@ -80,33 +66,33 @@ def test_saved_generator_repeats_the_authors_outputs(tool, torch, tmp_path, num_
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_all_forms_of_a_checkpoint_give_the_same_generator(tool, torch, tmp_path):
+def test_all_forms_of_a_checkpoint_give_the_same_generator(command, torch, tmp_path):
     state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
     forms = {
         "with_d": {"G": state, "D": {"conv.weight": torch.zeros(3)}},
         "wrapped": {"G": {f"module.{name}": tensor for name, tensor in state.items()}},
         "trainable": {"G": {name: torch.nn.Parameter(tensor) for name, tensor in state.items()}},
     }
-    expected = tool.import_weights(DATA / "authors_k1.pt", tmp_path / "expected.keras").get_weights()
+    expected = command.import_weights(DATA / "authors_k1.pt", tmp_path / "expected.keras").get_weights()
     for name, checkpoint in forms.items():
         torch.save(checkpoint, tmp_path / f"{name}.pt")
-        weights = tool.import_weights(tmp_path / f"{name}.pt", tmp_path / f"{name}.keras").get_weights()
+        weights = command.import_weights(tmp_path / f"{name}.pt", tmp_path / f"{name}.keras").get_weights()
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(weights, expected, strict=True)), name
 
 
-def test_files_of_pytorch_before_1_6_are_read(tool, torch, tmp_path):
+def test_files_of_pytorch_before_1_6_are_read(command, torch, tmp_path):
     checkpoint = torch.load(DATA / "authors_k1.pt", weights_only=True)
     torch.save(checkpoint, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert tool.import_weights(tmp_path / "old.pt", tmp_path / "generator.keras").num_res_blocks == 4
+    assert command.import_weights(tmp_path / "old.pt", tmp_path / "generator.keras").num_res_blocks == 4
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_sixteen_bit_tensors_are_read(tool, torch, tmp_path, half):
+def test_sixteen_bit_tensors_are_read(command, torch, tmp_path, half):
     state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
     dtype = torch.float16 if half else torch.bfloat16
     torch.save({"G": {name: tensor.to(dtype) for name, tensor in state.items()}}, tmp_path / "half.pt")
-    read = tool.import_weights(tmp_path / "half.pt", tmp_path / "generator.keras").get_weights()
-    whole = tool.import_weights(DATA / "authors_k1.pt", tmp_path / "whole.keras").get_weights()
+    read = command.import_weights(tmp_path / "half.pt", tmp_path / "generator.keras").get_weights()
+    whole = command.import_weights(DATA / "authors_k1.pt", tmp_path / "whole.keras").get_weights()
     for rounded, weight in zip(read, whole, strict=True):
         np.testing.assert_allclose(rounded, weight, rtol=2**-8, atol=1e-7)
     assert any((rounded != weight).any() for rounded, weight in zip(read, whole, strict=True))
@@ -175,29 +161,29 @@ def test_a_missing_file_and_a_folder_are_errors(refused, tmp_path):
     assert "no such file" in refused(tmp_path)
 
 
-def test_a_missing_torch_is_an_error_that_names_the_extra(tool, tmp_path, monkeypatch):
+def test_a_missing_torch_is_an_error_that_names_the_extra(command, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[torch\]'$"):
-        tool.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
+        command.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
 
 
-def test_a_torch_whose_safe_mode_is_not_safe_is_refused(tool, torch, tmp_path, monkeypatch):
+def test_a_torch_whose_safe_mode_is_not_safe_is_refused(command, torch, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.5.1+cpu"))
     with pytest.raises(InputError, match=r"PyTorch 2\.5\.1\+cpu reads unsafely"):
-        tool.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
+        command.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
 
 
-def test_an_output_in_no_folder_is_an_error(tool, tmp_path):
+def test_an_output_in_no_folder_is_an_error(command, tmp_path):
     with pytest.raises(InputError, match=r"^\S+absent/generator\.keras: no folder \S+absent; create it"):
-        tool.import_weights(DATA / "authors_k1.pt", tmp_path / "absent" / "generator.keras")
+        command.import_weights(DATA / "authors_k1.pt", tmp_path / "absent" / "generator.keras")
     assert not list(tmp_path.iterdir())
 
 
-def test_an_output_that_cannot_be_written_leaves_nothing(tool, torch, tmp_path):
+def test_an_output_that_cannot_be_written_leaves_nothing(command, torch, tmp_path):
     output = tmp_path / "generator.keras"
     output.mkdir()
     with pytest.raises(InputError, match=r"generator\.keras: cannot be written \(.+\); choose another --output"):
-        tool.import_weights(DATA / "authors_k1.pt", output)
+        command.import_weights(DATA / "authors_k1.pt", output)
     assert list(tmp_path.iterdir()) == [output]
 
 
@@ -218,15 +204,19 @@ def test_tensors_that_are_no_weights_are_an_error(refused, torch, tmp_path):
         assert refused(path).startswith("no weights of a generator under 'G'")
 
 
-def test_exit_code_0_with_the_file_written(torch, tmp_path):
+def test_the_old_path_runs_the_command(torch, tmp_path):
     output = tmp_path / "generator.keras"
-    finished = run_tool(f"--checkpoint={DATA / 'authors_k3.pt'}", f"--output={output}")
+    words = [f"--checkpoint={DATA / 'authors_k3.pt'}", f"--output={output}"]
+    command = [sys.executable, "tools/import_torch_weights.py", *words]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert (finished.returncode, output.is_file()) == (0, True)
     assert finished.stdout == f"{output}: 3 scales, 2 ResBlocks, 8 filters, kernel size 5\n"
 
 
-def test_exit_code_1_and_one_line_for_a_failed_input(tmp_path):
-    finished = run_tool(f"--checkpoint={tmp_path / 'absent.pt'}", f"--output={tmp_path / 'generator.keras'}")
+def test_exit_code_1_and_one_line_for_a_failed_input(run_here, tmp_path):
+    finished = run_here(
+        "import_weights", f"--checkpoint={tmp_path / 'absent.pt'}", f"--output={tmp_path / 'generator.keras'}"
+    )
     assert (finished.returncode, len(finished.stderr.splitlines())) == (1, 1)
     assert f"{tmp_path / 'absent.pt'}: no such file" in finished.stderr
 
@@ -234,13 +224,13 @@ def test_exit_code_1_and_one_line_for_a_failed_input(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "--checkpoint must have a value"),
-        (["--checkpoint=a.pt"], "--output must have a value"),
+        ([], "--checkpoint is missing"),
+        (["--checkpoint=a.pt"], "--output is missing"),
         (["--checkpoint=a.pt", "--output=a.h5"], "must end in .keras"),
         (["--checkpoint=a.pt", "--output=a.keras", "b.pt"], "unexpected argument 'b.pt'"),
     ],
 )
-def test_exit_code_2_and_one_line_for_wrong_flags(arguments, complaint):
-    finished = run_tool(*arguments)
+def test_exit_code_2_and_one_line_for_wrong_flags(run_here, arguments, complaint):
+    finished = run_here("import_weights", *arguments)
     assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1)
     assert complaint in finished.stderr

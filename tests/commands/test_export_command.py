@@ -1,6 +1,5 @@
 """tools/export.py as its users meet it: files, a table, exit codes, and one line for a mistake."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests.commands.conftest import import_command
 from tests.export.conftest import random_generator
 from tf_deepdeblur.cli import UsageError
 from tf_deepdeblur.errors import InputError
@@ -68,11 +68,11 @@ def test_the_facts_are_those_of_the_run_without_its_paths(exported):
     ("name", "content"),
     [("metrics.jsonl", b"garbage{\n"), ("metrics.jsonl", b'{"step": 1}\n'), ("config.cfg", b"\xff\xfe")],
 )
-def test_a_damaged_log_is_one_line(tool, run_dir, tmp_path, name, content):
+def test_a_damaged_log_is_one_line(command, run_dir, tmp_path, name, content):
     shutil.copytree(run_dir, tmp_path / "run")
     (tmp_path / "run" / name).write_bytes(content)
     with pytest.raises(InputError, match=r"run: config\.cfg or metrics\.jsonl is damaged"):
-        tool.read_training(tmp_path / "run" / "generator.keras")
+        command.read_training(tmp_path / "run" / "generator.keras")
 
 
 def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
@@ -83,9 +83,9 @@ def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
     np.testing.assert_array_equal(read_image(tmp_path / "000.png"), expected)
 
 
-def test_evaluate_takes_a_tflite_file(exported, pairs_dir, tmp_path):
+def test_evaluate_takes_a_tflite_file(run_here, exported, pairs_dir, tmp_path):
     words = [f"--model={exported[1] / 'generator_int8.tflite'}", "--benchmark=pairs", f"--data_dir={pairs_dir}"]
-    finished = run(*words, f"--output_dir={tmp_path}", tool="evaluate.py")
+    finished = run_here("evaluate", *words, f"--output_dir={tmp_path}")
     assert finished.returncode == 0, finished.stderr
     assert json.loads((tmp_path / "results.json").read_text())["num_images"] == 2
 
@@ -102,25 +102,18 @@ def test_a_deblurrer_opens_tflite_files(exported, run_dir, name, size):
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
-    [([], 2, "--model must have a value"), (["--output_dir=o", "--model=nowhere"], 1, "nowhere: no such file")],
+    [([], 2, "--model is missing"), (["--output_dir=o", "--model=nowhere"], 1, "nowhere: no such file")],
 )
-def test_wrong_use_is_one_line(words, code, message):
-    finished = run(*words)
+def test_wrong_use_is_one_line(run_here, words, code, message):
+    finished = run_here("export", *words)
     assert finished.returncode == code, finished.stderr
     assert message in finished.stderr
     assert len(finished.stderr.strip().splitlines()) == 1, finished.stderr
 
 
 @pytest.fixture
-def tool():
-    """The tool as a module; its flags are taken back afterwards, as other tools have flags of the same names."""
-    before = set(flags.FLAGS)
-    spec = importlib.util.spec_from_file_location("export", ROOT / "tools" / "export.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    for name in set(flags.FLAGS) - before:
-        delattr(flags.FLAGS, name)
+def command():
+    return import_command("export")
 
 
 @pytest.mark.parametrize(
@@ -137,10 +130,10 @@ def tool():
         ("--tflite --serving_version=1", "add --saved_model"),
     ],
 )
-def test_wrong_flags_are_named(tool, words, message):
+def test_wrong_flags_are_named(command, words, message):
     argv = flags.FLAGS(["export.py", "--model=m", "--output_dir=o", *words.split()])
     with pytest.raises(UsageError, match=message):
-        tool.main(argv)
+        command.main(argv)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +146,7 @@ def test_wrong_flags_are_named(tool, words, message):
         ("--quantize=all", True, ("none", "float16", "dynamic", "int8")),
     ],
 )
-def test_what_is_written(tool, words, saved_model, quantizations):
+def test_what_is_written(command, words, saved_model, quantizations):
     flags.FLAGS(["export.py", "--model=m", "--output_dir=o", *words.split()])
-    wanted = tool.read_wanted()
-    assert (wanted.saved_model, wanted.quantizations) == (saved_model, quantizations)
+    options = command.read_options()
+    assert (options["saved_model"], options["quantizations"]) == (saved_model, quantizations)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import tensorflow as tf
+import timing
 
-from tf_deepdeblur import timing
 from tf_deepdeblur.losses import content_loss
 from tf_deepdeblur.pyramid import gaussian_pyramid
 from tf_deepdeblur.training.loop import build_model

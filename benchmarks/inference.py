@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import timing
 
-from tf_deepdeblur import timing
 from tf_deepdeblur.inference import whole
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.precision import POLICIES

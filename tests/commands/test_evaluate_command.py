@@ -1,21 +1,11 @@
-"""tools/evaluate.py as its users meet it."""
+"""The command evaluate as its users meet it."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
-
-ROOT = Path(__file__).parents[2]
-
-
-def run(*flags):
-    command = [sys.executable, "tools/evaluate.py", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -25,9 +15,9 @@ def model(tmp_path):
     return path
 
 
-def test_a_table_and_the_contracts_files_are_written(tmp_path, pairs_dir, model):
+def test_a_table_and_the_contracts_files_are_written(run_here, tmp_path, pairs_dir, model):
     flags = [f"--model={model}", "--benchmark=pairs", f"--data_dir={pairs_dir}", f"--output_dir={tmp_path / 'out'}"]
-    result = run(*flags)
+    result = run_here("evaluate", *flags)
     assert result.returncode == 0, result.stderr
     assert "# pairs, 2 images" in result.stdout
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -35,15 +25,15 @@ def test_a_table_and_the_contracts_files_are_written(tmp_path, pairs_dir, model)
     assert results["mean"]["psnr"] == results["blurry"]["psnr"]  # an untrained residual network changes nothing
     assert {"psnr", "ssim_gaussian", "ssim_matlab3d"} <= set(results["mean"])
     save_generator(Generator(1, 2, 4, 3, global_residual=True), model)
-    refused = run(*flags)
+    refused = run_here("evaluate", *flags)
     assert refused.returncode == 1
     assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
 
 
-def test_several_models_are_compared(tmp_path, pairs_dir, model):
+def test_several_models_are_compared(run_here, tmp_path, pairs_dir, model):
     save_generator(Generator(2, 1, 4, 3, global_residual=True), tmp_path / "two_scales.keras")
     flags = ["--benchmark=pairs", f"--data_dir={pairs_dir}", f"--output_dir={tmp_path / 'out'}", "--limit=1"]
-    result = run(f"--model={model}", f"--model={tmp_path / 'two_scales.keras'}", *flags)
+    result = run_here("evaluate", f"--model={model}", f"--model={tmp_path / 'two_scales.keras'}", *flags)
     assert result.returncode == 0, result.stderr
     assert "| Measure | blurry input | identity (K = 1) | two_scales (K = 2) |" in result.stdout
     assert (tmp_path / "out" / "results.md").read_text() in result.stdout
@@ -64,8 +54,8 @@ def test_several_models_are_compared(tmp_path, pairs_dir, model):
         (["--model=m", "--benchmark=imagenet", "--data_dir=x", "--output_dir=y"], 2, "benchmark"),
     ],
 )
-def test_wrong_use_is_one_line(flags, code, message):
-    result = run(*flags)
+def test_wrong_use_is_one_line(run_here, flags, code, message):
+    result = run_here("evaluate", *flags)
     assert result.returncode == code, result.stderr
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr

@@ -1,0 +1,96 @@
+"""``deepdeblur`` itself, the shipped configurations, and how fast a mistake is told."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.commands.conftest import import_command
+from tf_deepdeblur import cli, commands
+
+ROOT = Path(__file__).parents[2]
+TOOLS = {"import_weights": "import_torch_weights", "pack": "pack_dataset"}
+
+
+def deepdeblur(capsys, monkeypatch, *arguments):
+    """(exit code, stdout, stderr) of ``deepdeblur ARGUMENTS``."""
+    monkeypatch.setattr(sys, "argv", ["deepdeblur", *arguments])
+    code = 0
+    try:
+        commands.main()
+    except SystemExit as ended:
+        code = ended.code
+    return (code, *capsys.readouterr())
+
+
+def test_alone_it_lists_every_command_with_a_line(capsys, monkeypatch):
+    code, out, err = deepdeblur(capsys, monkeypatch)
+    assert (code, err) == (0, "")
+    lines = [line.split(maxsplit=1) for line in out.splitlines() if line.startswith("  ")]
+    assert [name for name, _ in lines] == list(commands.COMMANDS)
+    modules = {path.stem for path in Path(commands.__file__).parent.glob("[a-z]*.py")}
+    assert modules == set(commands.COMMANDS)
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"), [("tran", "did you mean train?"), ("?", "deepdeblur --help lists the commands")]
+)
+def test_an_unknown_command_is_one_line(capsys, monkeypatch, word, hint):
+    assert deepdeblur(capsys, monkeypatch, word) == (2, "", f"deepdeblur: no command {word!r}; {hint}\n")
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_help_shows_the_docstring_and_every_flag(run_here, name):
+    shown = run_here(name, "--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    module = import_command(name)
+    assert module.__doc__ in shown.stdout
+    own = cli.flags.FLAGS.get_key_flags_for_module(module)
+    assert own
+    assert all(f"--{flag.name}:" in shown.stdout or f"--[no]{flag.name}:" in shown.stdout for flag in own)
+
+
+@pytest.mark.parametrize("name", commands.COMMANDS)
+def test_the_old_path_runs_the_command(name):
+    """The file under tools/ does nothing but run the command of its name."""
+    tree = ast.parse((ROOT / "tools" / f"{TOOLS.get(name, name)}.py").read_text())
+    calls = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    assert calls == [f"run({name!r})"]
+
+
+@pytest.mark.parametrize("arguments", [["train", "--num_scales=4"], ["deblur"], ["export", "--output_dir=x", "a"]])
+def test_a_usage_error_does_not_wait_for_tensorflow(arguments):
+    code = (
+        f"import sys; sys.argv = {['deepdeblur', *arguments]}\n"
+        "from tf_deepdeblur.commands import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: assert ended.code == 2, ended.code\n"
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules), 'imported'"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+
+
+def test_a_shipped_config_is_found_where_there_is_none(run_here, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad_size = run_here("train", "--flagfile", "configs/demo.cfg", "--patch_size=97")
+    assert bad_size.stderr == "deepdeblur train: --patch_size must be a multiple of 4 with --num_scales=3\n"
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "demo.cfg").write_text("--num_scales=9\n")
+    assert "--num_scales must be one of 1, 2, 3, got 9" in run_here("train", "--flagfile=configs/demo.cfg").stderr
+    missing = run_here("train", "--flagfile=configs/none.cfg")
+    assert missing.returncode == 2
+    assert "configs/none.cfg" in missing.stderr
+
+
+def test_arguments_in_backticks_are_shown_as_flags(capsys):
+    import_command("train")
+    cli.complain("deepdeblur train", "use a larger `patch_size`, `adversarial_weight=0` or `no_flag`\nor none")
+    assert (
+        capsys.readouterr().err
+        == "deepdeblur train: use a larger --patch_size, --adversarial_weight=0 or no_flag or none\n"
+    )

@@ -1,0 +1,43 @@
+"""The programs of the package: ``deepdeblur COMMAND``, or ``python tools/COMMAND.py`` in a copy of the repository.
+
+Each module is one command: its docstring is the help text, its flags are defined at import, ``main(argv)`` returns the
+exit code. A command checks its command line before it imports TensorFlow, which takes seconds.
+"""
+
+import ast
+import difflib
+import importlib
+import sys
+from pathlib import Path
+
+from tf_deepdeblur import cli
+
+COMMANDS = ("deblur", "train", "evaluate", "export", "import_weights", "make_blur", "pack")
+
+
+def main() -> None:
+    """Runs the command that the command line names; without one, lists all commands."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        print("Usage: deepdeblur COMMAND [flags]\n")
+        for command in COMMANDS:
+            source = Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8")
+            print(f"  {command:16}{ast.get_docstring(ast.parse(source)).splitlines()[0]}")
+        print("\ndeepdeblur COMMAND --help lists the flags of a command.")
+        return
+    if name not in COMMANDS:
+        similar = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {similar[0]}?" if similar else "deepdeblur --help lists the commands"
+        cli.complain("deepdeblur", f"no command {name!r}; {hint}")
+        sys.exit(2)
+    run(name, [f"deepdeblur {name}", *sys.argv[2:]])
+
+
+def run(command: str, argv: list[str] | None = None) -> None:
+    """Runs one command and exits with its exit code.
+
+    Args:
+        command: one of ``COMMANDS``.
+        argv: the program's name and its arguments; ``sys.argv`` if None.
+    """
+    cli.run(importlib.import_module(f"{__name__}.{command}"), sys.argv if argv is None else argv)

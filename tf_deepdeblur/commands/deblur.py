@@ -1,0 +1,71 @@
+"""Deblurs photographs and videos; the originals are never touched.
+
+    deepdeblur deblur --model runs/gopro photo.jpg
+    deepdeblur deblur --model generator.keras --output_dir sharp --recursive holiday/ clip.mp4
+
+INPUT... are images (PNG, JPEG, WebP, TIFF, BMP, HEIC), folders of them, and videos (MP4, MOV, MKV, WebM, AVI, TS). Each
+is written to --output_dir under its own name; what is in a folder keeps its place below that folder. Orientation is
+applied, EXIF data and colour profiles are kept, a video keeps its sound. Exit code: 0 all done, 1 some inputs failed
+(each is named), 2 wrong usage.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from tf_deepdeblur import cli, runtime
+
+_MODEL = flags.DEFINE_string(
+    "model",
+    None,
+    "A training run's folder, a .keras file, a SavedModel folder, a .tflite file, or the name of shipped weights.",
+    required=True,
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "deblurred", "Folder to write to.")
+_TILE = flags.DEFINE_string(
+    "tile", "auto", "Side of the tiles in pixels: less takes less memory; 0 is off; auto suits the free memory."
+)
+flags.register_validator(
+    _TILE,
+    lambda tile: tile in ("auto", "0") or (tile.isdigit() and int(tile) >= 32),
+    "must be auto, 0 (off) or at least 32",
+)
+_PRECISION = flags.DEFINE_enum(
+    "precision",
+    "auto",
+    ["auto", "float32", "bfloat16", "float16"],
+    "auto is bfloat16 where that is faster, else float32.",
+)
+_RECURSIVE = flags.DEFINE_bool("recursive", False, "Look into the folders in folders, too.")
+_SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Leave out what is in --output_dir already.")
+_JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 95, "Of JPEG, HEIC and lossy WebP.", 1, 100)
+_STRIP_METADATA = flags.DEFINE_bool("strip_metadata", False, "Drop EXIF data, colour profile, date and place.")
+_COMPARE = flags.DEFINE_bool("compare", False, "Also write pictures before | after to --output_dir/before_after.")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    if len(argv) < 2:
+        raise cli.UsageError("name at least one image, folder or video to deblur")
+    runtime.import_tensorflow_quietly()
+    from tf_deepdeblur.inference.batch import Output, restore_files
+    from tf_deepdeblur.inference.deblurrer import Deblurrer
+    from tf_deepdeblur.inference.inputs import plan_jobs
+
+    tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
+    deblur = Deblurrer.load(_MODEL.value, tile, _PRECISION.value)
+    plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value)
+    comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
+    output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)
+    failures = plan.failures + restore_files(deblur, plan.jobs, output)
+    return _report(len(plan.jobs), plan.num_skipped, failures, len(failures) - len(plan.failures))
+
+
+def _report(num_jobs, num_skipped, failures, num_unfinished):
+    for line in failures:
+        sys.stderr.write(" ".join(line.splitlines()) + "\n")
+    skipped = f", {num_skipped} were there already" if num_skipped else ""
+    print(f"{num_jobs - num_unfinished} restored{skipped}, {len(failures)} failed; written to {_OUTPUT_DIR.value}")
+    return 1 if failures else 0

@@ -1,0 +1,81 @@
+"""Evaluates trained networks on a test set, as the paper does.
+
+    deepdeblur evaluate --model runs/gopro --benchmark gopro --data_dir ~/GOPRO_Large --output_dir results/gopro
+    deepdeblur evaluate --model runs/k1 --model runs/k2 --model runs/k3 --benchmark gopro ... --output_dir results
+
+Writes into --output_dir: results.json, results.md (a table beside the paper's), sheet.png (best, median and worst
+image), images/ (the restored ones). Started again it goes on where it stopped. Of several models each gets a folder of
+its own with these, and results.md has a column for each.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from tf_deepdeblur import cli, runtime
+
+_BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
+_MODEL = flags.DEFINE_multi_string(
+    "model", None, "Run folder, .keras, SavedModel, .tflite, or a name; once for every model to compare.", required=True
+)
+_BENCHMARK = flags.DEFINE_enum("benchmark", None, _BENCHMARKS, "Which data set and protocol.", required=True)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
+_BLUR_KEY = flags.DEFINE_enum("blur_key", "blur_gamma", ["blur_gamma", "blur"], "Which blur of gopro.")
+_LIMIT = flags.DEFINE_integer("limit", None, "Only so many images, spread evenly.", lower_bound=1)
+_PRECISION = flags.DEFINE_enum(
+    "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "What the network computes in."
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    cli.reject_arguments(argv)
+    names = named(_MODEL.value)
+    runtime.import_tensorflow_quietly()
+    from tf_deepdeblur.evaluation import testsets
+    from tf_deepdeblur.evaluation.evaluate import evaluate, write_comparison
+    from tf_deepdeblur.inference.deblurrer import Deblurrer
+    from tf_deepdeblur.models.saving import find_model
+
+    models = {name: find_model(model) for name, model in names.items()}
+    samples = testsets.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
+    output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
+    for name, path in models.items():
+        deblur = Deblurrer.load(path, precision=_PRECISION.value)
+        is_export = deblur.num_scales is None
+        column = name if is_export else f"{name} (K = {deblur.num_scales})"
+        results[column] = evaluate(
+            deblur,
+            samples,
+            output_dir / name if len(models) > 1 else output_dir,
+            benchmark=_BENCHMARK.value,
+            blur_key=_BLUR_KEY.value if _BENCHMARK.value == "gopro" else None,
+            model=f"{path} (sha256 {digest(path)[:12]}, precision {'as exported' if is_export else _PRECISION.value})",
+            limit=_LIMIT.value,
+            progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
+        )
+    write_comparison(results, output_dir)
+    print((output_dir / "results.md").read_text())
+    return 0
+
+
+def named(models):
+    """The models by short names of their own: the folder's or the file's."""
+    names = {Path(model).resolve().stem: model for model in models}
+    if len(names) < len(models):
+        raise cli.UsageError(f"--model {', '.join(models)}: two have the same name; rename one of them")
+    return names
+
+
+def digest(path):
+    """sha256 of a file, or of all files of a folder: other weights must never go on with old rows."""
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            total.update(file.read_bytes())
+    return total.hexdigest()

@@ -1,0 +1,105 @@
+"""Exports a trained network to SavedModel and TFLite and verifies every file.
+
+    deepdeblur export --model runs/gopro --output_dir exported
+    deepdeblur export --model generator.keras --output_dir exported --tflite --quantize all
+
+Writes OUT/saved_model/, OUT/generator_<quantize>.tflite (with a .json each) and OUT/report.json, and prints the report
+as a table. Exit code 1: a file differs from the network by more than its tolerance, or an input is unusable.
+"""
+
+import functools
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+from tqdm import tqdm
+
+from tf_deepdeblur import cli, runtime
+from tf_deepdeblur.cli import UsageError, parse_size
+from tf_deepdeblur.errors import InputError
+
+_QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
+
+_MODEL = flags.DEFINE_string("model", None, "A run folder or a .keras file.", required=True)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel. Without this and --tflite: both.")
+_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files.")
+_QUANTIZE = flags.DEFINE_list("quantize", ["none"], "Of TFLite: none, float16, dynamic, int8, several, or all.")
+_CALIBRATION_DIR = flags.DEFINE_string(
+    "calibration_dir", None, "Blurry images to calibrate int8 and to verify with; default: embedded photographs."
+)
+_FIXED_SIZE = flags.DEFINE_string("fixed_size", None, "HxW: the only image size of the TFLite files; default: any.")
+_SERVING_VERSION = flags.DEFINE_integer(
+    "serving_version", None, "Write saved_model/<version>/, as TensorFlow Serving wants it.", lower_bound=1
+)
+_TIMING_SIZE = flags.DEFINE_string("timing_size", None, "HxW of the image to measure speed with; default: 256x256.")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    cli.reject_arguments(argv)
+    options = read_options()
+    runtime.import_tensorflow_quietly()
+    from tf_deepdeblur.export import bundle
+    from tf_deepdeblur.models.saving import find_model, load_generator
+
+    path = find_model(_MODEL.value)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
+    report = bundle.export(
+        load_generator(path),
+        _OUTPUT_DIR.value,
+        bundle.Wanted(**options),
+        calibration_dir=_CALIBRATION_DIR.value,
+        training=read_training(path),
+        progress=functools.partial(tqdm, desc="export and verify", unit="step"),
+    )
+    print(bundle.table(report))
+    failures = bundle.failures(report)
+    sys.stderr.writelines(f"{Path(argv[0]).name}: {failure}\n" for failure in failures)
+    return 1 if failures else 0
+
+
+def read_training(path):
+    """The flags and the held-out scores of the run that a .keras file lies in, or None if it lies in no run."""
+    from tf_deepdeblur.config import read_flagfile
+
+    config, metrics = path.with_name("config.cfg"), path.with_name("metrics.jsonl")
+    if not config.is_file():
+        return None
+    try:
+        values = read_flagfile(config.read_text())
+        lines = metrics.read_text().splitlines(keepends=True) if metrics.is_file() else []
+        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing one
+        scores = [row for row in rows if row["kind"] == "eval"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path.parent}: config.cfg or metrics.jsonl is damaged; export {path} from elsewhere"
+        ) from error
+    training = {"flags": {name: value for name, value in values.items() if name not in ("run_dir", "data_dir")}}
+    is_best = path.name == "generator_best.keras"
+    scores.sort(key=lambda row: row["psnr"] if is_best else row["step"])
+    return {**training, "held_out": scores[-1] if scores else None}
+
+
+def read_options() -> dict:
+    """The arguments of ``bundle.Wanted`` from the flags; checks them before TensorFlow starts."""
+    both = not (_SAVED_MODEL.value or _TFLITE.value)
+    saved_model, tflite = _SAVED_MODEL.value or both, _TFLITE.value or both
+    unknown = sorted(set(_QUANTIZE.value) - {*_QUANTIZATIONS, "all"})
+    if unknown or not _QUANTIZE.value:
+        raise UsageError(f"--quantize takes {', '.join(_QUANTIZATIONS)} or all, got {','.join(unknown)!r}")
+    if not tflite and (_QUANTIZE.present or _FIXED_SIZE.present):
+        raise UsageError("--quantize and --fixed_size are for TFLite files; add --tflite")
+    if not saved_model and _SERVING_VERSION.present:
+        raise UsageError("--serving_version is for the SavedModel; add --saved_model")
+    chosen = [name for name in _QUANTIZATIONS if {name, "all"} & set(_QUANTIZE.value)] if tflite else []
+    return {
+        "saved_model": saved_model,
+        "serving_version": _SERVING_VERSION.value,
+        "quantizations": tuple(chosen),
+        "fixed_size": parse_size(_FIXED_SIZE),
+        "timing_size": parse_size(_TIMING_SIZE),
+    }

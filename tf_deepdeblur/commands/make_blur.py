@@ -1,0 +1,71 @@
+"""Makes a blur data set from high-speed videos, folders of frames, or photographs.
+
+    deepdeblur make_blur --output_dir ~/my_blur clips/
+    deepdeblur make_blur --output_dir ~/shaken --from_photos photos/
+    deepdeblur train --flagfile configs/gopro.cfg --data_dir ~/my_blur
+
+Inputs are videos, folders of frames, or folders of such. Footage should have 240 frames per second: below 120, what
+moves fast leaves ghosts instead of smears. Averages M successive frames; sharp/ has the one in the middle (section 2 of
+the paper), blur_gamma/ their mean in linear light seen through the response curve again, blur/ the plain mean of their
+levels: with --crf=linear both are equal. A part of the sequences goes to test/; one alone goes to train/.
+
+Started again with the same command it goes on where it stopped. Look at contact_sheet.png before training; manifest.csv
+tells each pair's frames, exposure (s), PSNR (dB) and motion per frame (px, 90th percentile).
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from tf_deepdeblur import cli, runtime
+from tf_deepdeblur.errors import InputError
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the data set to make.", required=True)
+_FROM_PHOTOS = flags.DEFINE_bool("from_photos", False, "The inputs are photographs: shake a camera in front of them.")
+_TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.33, "Part of the sequences for test/.", 0.0, 1.0)
+_TEST_SEQUENCES = flags.DEFINE_list("test_sequences", [], "Names of the inputs for test/, instead of drawing them.")
+_SETTINGS = (
+    _FROM_PHOTOS,
+    flags.DEFINE_integer("min_frames", 7, "Least M; M is odd, drawn per sequence.", lower_bound=1),
+    flags.DEFINE_integer("max_frames", 13, "Greatest M.", lower_bound=1),
+    flags.DEFINE_string("crf", "gamma", "Camera response: gamma, linear, or a CSV file of level,signal."),
+    flags.DEFINE_float("gamma", 2.2, "Exponent of --crf=gamma, from 0.1 to 10."),
+    flags.DEFINE_integer("stride", 0, "Frames from one window to the next; 0: M - overlap.", lower_bound=0),
+    flags.DEFINE_integer("overlap", 0, "Frames that neighbouring windows share.", lower_bound=0),
+    flags.DEFINE_integer("first_frame", 0, "First frame to use.", lower_bound=0),
+    flags.DEFINE_integer("last_frame", 0, "First frame not to use any more; 0 for all.", lower_bound=0),
+    flags.DEFINE_list("crop", [], "left,top,width,height: the part of the frame to use."),
+    flags.DEFINE_integer("downscale", 1, "Make frames smaller by this factor first.", lower_bound=1),
+    flags.DEFINE_float(
+        "fps", 0.0, "The camera's frames per second: of a folder of frames, or of a slowed video.", lower_bound=0.0
+    ),
+    flags.DEFINE_integer("takes", 4, "Pairs from each photograph.", lower_bound=1),
+    flags.DEFINE_integer("seed", 0, "Seed of M, split and camera shake.", lower_bound=0),
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns the exit code."""
+    if not argv[1:]:
+        raise cli.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
+    runtime.import_tensorflow_quietly()
+    from tf_deepdeblur.synthesis.make import make_blur
+    from tf_deepdeblur.synthesis.sequences import Settings, plan
+
+    values = {flag.name: flag.value for flag in _SETTINGS}
+    try:
+        values["crop"] = tuple(map(int, values["crop"]))
+        settings = Settings(**values)
+    except ValueError as error:
+        raise cli.UsageError(str(error) if isinstance(error, InputError) else f"--crop: {error}") from error
+    folder = Path(_OUTPUT_DIR.value).expanduser()
+    sequences, unusable = plan(argv[1:], folder, settings, _TEST_FRACTION.value, _TEST_SEQUENCES.value)
+    warnings, failures = make_blur(sequences, folder, settings)
+    for kind, lines in (("warning", warnings), ("failed", unusable + failures)):
+        for line in lines:
+            print(f"{kind}: {line}", file=sys.stderr)
+    count = len(sequences) - len(failures)
+    print(f"{count} sequences are in {folder}; look at {folder / 'contact_sheet.png'}" if count else "nothing was made")
+    return 1 if unusable or failures else 0
