@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from skimage.transform import pyramid_gaussian
 
-from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
+from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid, smallest_side
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 24), (64, 36)])
@@ -48,3 +48,22 @@ def test_no_levels_are_refused():
 def test_the_smallest_side_works(num_levels):
     side = smallest_side(num_levels)
     assert len(gaussian_pyramid(np.zeros((1, side, side, 3), np.float32), num_levels)) == num_levels
+
+
+@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 12), (9, 31)])
+def test_images_are_padded_until_they_have_a_pyramid(num_levels, size):
+    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
+    missing = [max(-side % multiple, smallest - side) for side in size]
+    expected = np.pad(images, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
+    np.testing.assert_array_equal(pad_for_pyramid(images, num_levels), expected)
+    graph = tf.function(lambda x: pad_for_pyramid(x, num_levels))
+    unknown = graph.get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.uint8))
+    np.testing.assert_array_equal(unknown(tf.constant(images)), expected)
+    assert len(gaussian_pyramid(expected.astype(np.float32), num_levels)) == num_levels
+
+
+def test_images_that_have_a_pyramid_are_returned_as_they_are():
+    images = np.zeros((1, 8, 12, 3), np.uint8)
+    assert pad_for_pyramid(images, 3) is images

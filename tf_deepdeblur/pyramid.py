@@ -6,16 +6,20 @@ trained with: a Gaussian of sigma 2/3 and 7 taps over a mirrored border, then th
 are linear, so they are one 8x8 depthwise convolution of stride 2.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
+
+Tensor = Any  # of whichever backend Keras runs on
 
 _SIGMA = 2 * 2 / 6.0
 _RADIUS = 3
 MIN_SIDE = 4  # the mirrored border of _RADIUS pixels needs as many pixels, and the side must be even
 
 
-def gaussian_pyramid(images, num_levels):
+def gaussian_pyramid(images: Tensor, num_levels: int) -> list[Tensor]:
     """Returns ``num_levels`` images, finest first, each half the size of the one before.
 
     Args:
@@ -34,9 +38,30 @@ def gaussian_pyramid(images, num_levels):
     return pyramid
 
 
-def smallest_side(num_levels):
+def smallest_side(num_levels: int) -> int:
     """Smallest side in pixels of an image that has a pyramid of ``num_levels`` levels."""
     return 1 if num_levels == 1 else MIN_SIDE * 2 ** (num_levels - 2)
+
+
+def pad_for_pyramid(images: Tensor, num_levels: int) -> Tensor:
+    """Repeats the last row and column of images until they have a pyramid; ``[:, :height, :width]`` undoes it.
+
+    Args:
+        images: tensor [N, H, W, C] of any dtype; H and W are at least 1 and may be known to the running graph alone.
+        num_levels: number of levels of the pyramid.
+
+    Returns:
+        Images whose sides are multiples of 2^(num_levels - 1) and at least ``smallest_side(num_levels)``; ``images``
+        itself where its known sides are so already.
+    """
+    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
+    for axis in (1, 2):
+        side = ops.shape(images)[axis]
+        padded = -(-side // multiple) * multiple
+        padded = max(padded, smallest) if isinstance(side, int) else ops.maximum(padded, smallest)
+        if not (isinstance(side, int) and side == padded):
+            images = ops.take(images, ops.minimum(ops.arange(padded), side - 1), axis=axis)
+    return images
 
 
 def _check_sides(sides, num_levels):

@@ -18,7 +18,7 @@ from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import tiling, whole
 from tf_deepdeblur.io.pixels import to_float, to_integers
-from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
+from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
 
 SMALLEST_TILE = 32
 _PYRAMID_TILE = 1024  # even; the memory it takes does not count beside the network's
@@ -86,7 +86,7 @@ class TiledGenerator:
         return restored.numpy()[0]
 
     def _restore_in_tiles(self, image, progress):
-        pyramid = [_padded(image, self.generator.num_scales)]
+        pyramid = [np.asarray(pad_for_pyramid(image[None], self.generator.num_scales))[0]]
         for _ in range(1, self.generator.num_scales):
             pyramid.append(self._halved(pyramid[-1]))
         total, done = sum(map(_area, pyramid)), 0
@@ -205,13 +205,6 @@ def _remaining(span):
     """What a tile keeps, counted from the first pixel that a scale's function returns."""
     first = 0 if span.cut[0] else span.start
     return slice(first, first + span.stop - span.start)
-
-
-def _padded(image, num_scales):
-    """Repeats the last row and column until the image has a pyramid, as ``images.pad_to_multiple`` does."""
-    multiple, smallest = 2 ** (num_scales - 1), smallest_side(num_scales)
-    missing = [max(-side % multiple, smallest - side) for side in image.shape[:2]]
-    return np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge") if any(missing) else image
 
 
 def _as_float(window):

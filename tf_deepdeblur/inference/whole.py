@@ -1,12 +1,14 @@
 """The network on a whole image at once: what the tiles equal, and what every export computes."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
-from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float
-from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
+from tf_deepdeblur.io.pixels import to_float
+from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
 
 
-def restore(images, network, num_scales):
+def restore(images: tf.Tensor, network: Callable[[list[tf.Tensor]], list[tf.Tensor]], num_scales: int) -> tf.Tensor:
     """Pads, builds the pyramid, restores and crops.
 
     Everything becomes builtin TFLite operators, the padding to a size that only the running graph knows included.
@@ -20,16 +22,7 @@ def restore(images, network, num_scales):
     Returns:
         float32 tensor [N, H, W, 3], neither clipped nor rounded.
     """
-    padded = images if _fits(images.shape[1:3], num_scales) else _pad(images, num_scales)
+    padded = pad_for_pyramid(images, num_scales)
     with tf.name_scope("network"):  # the same names with and without padding: int8 ranges are found by name
         restored = network(gaussian_pyramid(to_float(padded), num_scales))[0]
-    return restored if padded is images else crop(restored, tf.shape(images)[1], tf.shape(images)[2])
-
-
-def _fits(sides, num_scales):
-    multiple, smallest = 2 ** (num_scales - 1), smallest_side(num_scales)
-    return all(side is not None and side % multiple == 0 and side >= smallest for side in sides)
-
-
-def _pad(images, num_scales):
-    return pad_to_multiple(images, 2 ** (num_scales - 1), smallest_side(num_scales))
+    return restored if padded is images else restored[:, : tf.shape(images)[1], : tf.shape(images)[2]]
