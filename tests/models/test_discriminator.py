@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -43,9 +44,25 @@ def test_the_logits_of_a_larger_image_are_averaged(discriminator):
     assert discriminator(tf.tile(tile, [1, 2, 2, 1])).shape == (1, 1)
 
 
-def test_a_small_patch_is_refused_with_the_flag(discriminator):
-    with pytest.raises(ValueError, match="--patch_size"):
-        discriminator(np.zeros((1, 128, 128, 3), np.float32))
+def test_a_small_patch_is_refused_with_the_remedy(discriminator):
+    for images in (np.zeros((1, 128, 128, 3), np.float32), keras.Input((128, 128, 3))):
+        with pytest.raises(ValueError, match=r"of at least .* pixels.* use a larger `patch_size`"):
+            discriminator(images)
+
+
+def test_pixels_that_are_not_floats_are_refused(discriminator):
+    with pytest.raises(ValueError, match=r"expected float images .* got uint8 \[1, 256, 256, 3\]"):
+        discriminator(np.zeros((1, 256, 256, 3), np.uint8))
+
+
+def test_part_of_a_functional_model(discriminator, tmp_path):
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, keras.ops.sigmoid(discriminator(images)))
+    model.save(tmp_path / "model.keras")
+    pixels = np.random.default_rng(0).random((2, 256, 256, 3), np.float32) - 0.5
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(pixels, verbose=0), model(pixels))
+    assert model.output.shape == (None, 1)
 
 
 def test_logits_are_float32_under_a_mixed_policy():

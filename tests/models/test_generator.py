@@ -9,8 +9,9 @@ import pytest
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.discriminator import Discriminator
 from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.layers import ResBlock, ScaleNetwork, UpConv
 from tf_deepdeblur.models.saving import load_generator, save_generator
-from tf_deepdeblur.pyramid import gaussian_pyramid
+from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 
 def pyramid(height=16, width=24, levels=3, seed=0):
@@ -74,10 +75,10 @@ def test_results_are_float32_under_every_policy(dtype):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_scales": 4}, "num_scales must be 1, 2 or 3, got 4"),
-        ({"num_res_blocks": 0}, "num_res_blocks .* got 0"),
-        ({"filters": 2.5}, "filters .* got 2.5"),
-        ({"kernel_size": 4}, "kernel_size must be odd, got 4"),
+        ({"num_scales": 4}, "`num_scales` must be 1, 2 or 3, got 4"),
+        ({"num_res_blocks": 0}, "`num_res_blocks` .* got 0"),
+        ({"filters": 2.5}, "`filters` .* got 2.5"),
+        ({"kernel_size": 4}, "`kernel_size` must be odd, got 4"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -92,6 +93,87 @@ def test_a_wrong_pyramid_is_refused():
     fine = pyramid(levels=1)[0]
     with pytest.raises(ValueError, match="half the size"):
         generator([fine, fine])
+
+
+@pytest.mark.parametrize("num_scales", [1, 2, 3])
+@pytest.mark.parametrize("size", [(1, 1), (2, 9), (16, 24), (17, 23)])
+def test_images_of_any_size_are_padded_restored_and_cropped(num_scales, size):
+    """The same values as by hand: repeat the last row and column, build the pyramid, restore, take the finest level."""
+    generator = Generator(num_scales, 1, 4, 3)
+    images = np.random.default_rng(0).random((2, *size, 3), np.float32) - 0.5
+    multiple = 2 ** (num_scales - 1)
+    missing = [max(-side % multiple, smallest_side(num_scales) - side) for side in size]
+    padded = np.pad(images, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
+    expected = np.array(generator(gaussian_pyramid(padded, num_scales))[0])[:, : size[0], : size[1]]
+    np.testing.assert_array_equal(generator(images), expected)
+    np.testing.assert_array_equal(generator.predict(images, verbose=0), expected)
+
+
+def test_predict_on_a_pyramid_gives_a_pyramid():
+    generator, blurry = Generator(2, 1, 4, 3), [np.array(level) for level in pyramid(levels=2)]
+    for level, expected in zip(generator.predict(blurry, verbose=0), generator(blurry), strict=True):
+        np.testing.assert_array_equal(level, expected)
+
+
+@pytest.mark.parametrize("images", [np.zeros((1, 8, 8, 3), np.uint8), np.zeros((8, 8, 3)), np.zeros((1, 8, 8, 1))])
+def test_other_images_are_refused(images):
+    for blurry in (images, [images]):
+        with pytest.raises(ValueError, match=r"expected float images \[N, H, W, 3\] in \[-0.5, 0.5\], got"):
+            Generator(1, 1, 4)(blurry)
+
+
+def test_a_generator_in_a_functional_model_is_saved_and_loaded(tmp_path):
+    images = keras.Input((None, None, 3))
+    model = keras.Model(
+        images, keras.layers.Rescaling(255, 127.5)(Generator(2, 1, 4, 3, dtype="mixed_bfloat16")(images))
+    )
+    assert (model.output.shape, model.output.dtype) == ((None, None, None, 3), "float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    pixels = np.random.default_rng(0).random((2, 9, 10, 3), np.float32) - 0.5
+    np.testing.assert_array_equal(loaded.predict(pixels, verbose=0), model.predict(pixels, verbose=0))
+
+
+def test_a_generator_on_a_symbolic_pyramid():
+    levels = [keras.Input((None, None, 3)), keras.Input((None, None, 3))]
+    model = keras.Model(levels, Generator(2, 1, 4, 3)(levels))
+    blurry = [np.array(level) for level in pyramid(levels=2)]
+    assert [tuple(level.shape) for level in model(blurry)] == [tuple(level.shape) for level in blurry]
+
+
+def test_blocks_in_a_functional_model_are_saved_and_loaded(tmp_path):
+    images = keras.Input((None, None, 3))
+    features = keras.layers.Conv2D(6, 3, padding="same")(images)
+    features = ScaleNetwork(1, 4, 3, starts_at_zero=True, dtype="mixed_bfloat16")(ResBlock(6, 3)(features))
+    model = keras.Model(images, UpConv(3)(features))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    pixels = rng.random((1, 7, 8, 3), np.float32)
+    assert loaded(pixels).shape == (1, 14, 16, 3)
+    np.testing.assert_array_equal(loaded(pixels), model(pixels))
+    assert [layer.get_config() for layer in loaded.layers] == [layer.get_config() for layer in model.layers]
+    assert np.all(ScaleNetwork.from_config(loaded.layers[3].get_config())(pixels) == 0)
+
+
+@pytest.mark.parametrize(
+    ("block", "arguments", "message"),
+    [
+        (ResBlock, (0, 3), "`filters` .* got 0"),
+        (ResBlock, (4, 2), "`kernel_size` must be odd, got 2"),
+        (ScaleNetwork, (True, 4, 3), "`num_res_blocks` .* got True"),
+        (UpConv, (5.0,), "`kernel_size` .* got 5.0"),
+    ],
+)
+def test_bad_arguments_of_blocks_are_named(block, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        block(*arguments)
+
+
+def test_a_res_block_says_how_many_channels_it_needs():
+    with pytest.raises(ValueError, match="a ResBlock of 4 filters needs as many channels, got 3"):
+        ResBlock(4, 3)(np.zeros((1, 8, 8, 3), np.float32))
 
 
 @pytest.mark.parametrize("network", [Generator(2, 1, 4, 3, True), Discriminator()], ids=["generator", "discriminator"])
@@ -135,7 +217,14 @@ from tf_deepdeblur.pyramid import gaussian_pyramid
 import keras; assert keras.backend.backend() == "jax"
 folder = sys.argv[1]
 generator = load_generator(folder + "/g.keras")
-restored = generator(gaussian_pyramid(np.load(folder + "/blurry.npy"), 3))
+blurry = np.load(folder + "/blurry.npy")
+restored = generator(gaussian_pyramid(blurry, 3))
+images = keras.Input((None, None, 3))
+model = keras.Model(images, generator(images))
+assert model.output.shape == (None, None, None, 3)
+odd = model.predict(blurry[:, :31, :37], verbose=0)
+assert odd.shape == (1, 31, 37, 3)
+np.testing.assert_allclose(odd, generator(blurry[:, :31, :37]), atol=1e-5)
 assert "tensorflow" not in sys.modules
 np.savez(folder + "/jax.npz", *[np.array(level) for level in restored])
 """

@@ -8,7 +8,8 @@ authors' released code differs from the paper in its first two layers; this is t
 import keras
 from keras import layers, ops
 
-from tf_deepdeblur.models.layers import register
+from tf_deepdeblur.models.layers import check_images, register
+from tf_deepdeblur.pyramid import Tensor
 
 _LAYERS = (  # filters, kernel size, stride, padding
     (32, 5, 2, 2),
@@ -24,7 +25,7 @@ _LAYERS = (  # filters, kernel size, stride, padding
 _SLOPE = 0.2
 
 
-def output_side(side):
+def output_side(side: int) -> int:
     """Side of the map of logits for patches of ``side`` pixels: 1 for 256; below 1 if the patch is too small."""
     for _, kernel_size, stride, padding in _LAYERS:
         side = (side + 2 * padding - kernel_size) // stride + 1
@@ -42,7 +43,7 @@ class Discriminator(keras.Model):
     """
 
     def __init__(self, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         self.convs = [
             layers.Conv2D(
                 filters,
@@ -58,7 +59,7 @@ class Discriminator(keras.Model):
         self.classifier = layers.Conv2D(1, 1, use_bias=False, dtype="float32", name="fc")
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: tuple | None = None) -> None:
         """Creates all weights; they do not depend on the images' size."""
         channels = 3
         for conv in self.convs:
@@ -67,20 +68,30 @@ class Discriminator(keras.Model):
         self.classifier.build((None, None, None, channels))
         self.built = True
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         """Judges images.
 
         Raises:
-            ValueError: if the images are too small for one logit; the remedy is a larger --patch_size.
+            ValueError: if the images are not floats with 3 channels, or too small for one logit.
         """
-        if any(side is not None and output_side(side) < 1 for side in images.shape[1:3]):
-            raise ValueError(
-                f"the discriminator needs images of at least {MIN_PATCH_SIZE} pixels, got {tuple(images.shape[1:3])}: "
-                "use a larger --patch_size or --adversarial_weight=0"
-            )
-        features = images
+        _check(images)
+        features = ops.cast(images, "float32")
         for conv, (_, _, _, padding) in zip(self.convs, _LAYERS, strict=True):
             border = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
             features = conv(ops.pad(features, border) if padding else features)
             features = ops.leaky_relu(features, _SLOPE)
         return ops.mean(self.classifier(features), axis=(1, 2))
+
+    def compute_output_spec(self, images: keras.KerasTensor) -> keras.KerasTensor:
+        """Shape and type of the logits; Keras would find them by a trial with images that may be too small."""
+        _check(images)
+        return keras.KerasTensor((images.shape[0], 1), dtype="float32")
+
+
+def _check(images):
+    check_images(images)
+    if any(side is not None and output_side(side) < 1 for side in images.shape[1:3]):
+        raise ValueError(
+            f"the discriminator needs images of at least {MIN_PATCH_SIZE} pixels, got {tuple(images.shape[1:3])}: "
+            "use a larger `patch_size` or `adversarial_weight=0`"
+        )

@@ -1,8 +1,8 @@
 """The multi-scale deblurring network (section 3.1, Figure 4).
 
-Pyramids are lists, finest first, of float32 [N, H/2^k, W/2^k, 3] images in [-0.5, 0.5]. The coarsest scale is restored
-first; its result passes an upconvolution and is concatenated to the next finer blurry image, and so on. With the
-paper's values each scale has 40 convolutions of 5x5.
+Images are float32 [N, H, W, 3] in [-0.5, 0.5]; pyramids are lists of them, finest first, each half the size of the one
+before. The coarsest scale is restored first; its result passes an upconvolution and is concatenated to the next finer
+blurry image, and so on. With the paper's values each scale has 40 convolutions of 5x5.
 
 Rules of thumb: ``num_scales`` 3 sees the largest blur and is the fastest to train well; halving ``filters`` quarters
 the time; ``global_residual`` (not in the paper) adds the blurry image to each scale's output, which small networks and
@@ -10,16 +10,22 @@ short trainings need: such a network starts as the identity.
 """
 
 import itertools
+from typing import Any
 
 import keras
 from keras import ops
 
-from tf_deepdeblur.models.layers import ScaleNetwork, UpConv, register, require_at_least
+from tf_deepdeblur.models.layers import ScaleNetwork, UpConv, check_images, check_sizes, register
+from tf_deepdeblur.pyramid import Tensor, gaussian_pyramid, pad_for_pyramid
 
 
 @register
 class Generator(keras.Model):
-    """Blurry pyramid in, restored pyramid out.
+    """Blurry images in, restored images out; or a blurry pyramid in, the restored pyramid out.
+
+    >>> generator = Generator(num_scales=3)
+    >>> restored = generator(images)                             # [N, H, W, 3] in [-0.5, 0.5], any size from 1x1
+    >>> restored_pyramid = generator(gaussian_pyramid(images, 3))       # what training compares (Eq. 4)
 
     Args:
         num_scales: K of the paper: 1, 2 or 3.
@@ -34,13 +40,19 @@ class Generator(keras.Model):
         ValueError: naming the argument that is out of range.
     """
 
-    def __init__(self, num_scales=3, num_res_blocks=19, filters=64, kernel_size=5, global_residual=False, **kwargs):
+    def __init__(
+        self,
+        num_scales: int = 3,
+        num_res_blocks: int = 19,
+        filters: int = 64,
+        kernel_size: int = 5,
+        global_residual: bool = False,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)
         if num_scales not in (1, 2, 3):
-            raise ValueError(f"num_scales must be 1, 2 or 3, got {num_scales!r}")
-        require_at_least(1, num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
-        if kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+            raise ValueError(f"`num_scales` must be 1, 2 or 3, got {num_scales!r}")
+        check_sizes(num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
         self.num_scales = num_scales
         self.num_res_blocks = num_res_blocks
         self.filters = filters
@@ -54,7 +66,7 @@ class Generator(keras.Model):
         self.upconvs = [UpConv(kernel_size, dtype="float32", name=f"upconv{k}") for k in range(num_scales - 1)]
         self.build()
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Any = None) -> None:
         """Creates all weights; they do not depend on the images' size."""
         coarsest = self.num_scales - 1
         for k, scale in enumerate(self.scales):
@@ -63,31 +75,39 @@ class Generator(keras.Model):
             upconv.build((None, None, None, 3))
         self.built = True
 
-    def call(self, blurry_pyramid):
-        """Restores every level of a pyramid.
+    def call(self, blurry: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+        """Restores images, or every level of a pyramid.
 
         Args:
-            blurry_pyramid: list of ``num_scales`` tensors [N, H/2^k, W/2^k, 3], finest first.
+            blurry: float tensor [N, H, W, 3] in [-0.5, 0.5], of any size from 1x1; or a list of ``num_scales`` such
+                tensors, finest first, each half the size of the one before.
 
         Returns:
-            The restored pyramid: a list of tensors of the same shapes.
+            The restored images, or the restored pyramid as a list: float32, of the shapes that came in. Images are
+            padded for the pyramid inside and cropped again. Values are not clipped.
 
         Raises:
-            ValueError: if the list has another length, or a level is not half the size of the one before.
+            ValueError: if the images are not floats with 3 channels, or the list is not such a pyramid.
         """
-        self._check(blurry_pyramid)
-        restored = [self.restore_scale(self.num_scales - 1, blurry_pyramid[-1])]
-        for k in reversed(range(self.num_scales - 1)):
-            restored.insert(0, self.restore_scale(k, blurry_pyramid[k], self.upconvs[k](restored[0])))
-        return restored
+        self._check(blurry)
+        if isinstance(blurry, (list, tuple)):
+            return self._restore_pyramid([ops.cast(level, "float32") for level in blurry])
+        height, width = ops.shape(blurry)[1:3]
+        padded = pad_for_pyramid(ops.cast(blurry, "float32"), self.num_scales)
+        return self._restore_pyramid(gaussian_pyramid(padded, self.num_scales))[0][:, :height, :width]
 
-    def restore_scale(self, k, blurry, upconvolved=None):
+    def compute_output_spec(self, blurry: Any) -> Any:
+        """Shapes and types for symbolic inputs; Keras would find them by a trial, which JAX cannot do for any size."""
+        self._check(blurry)
+        return keras.tree.map_structure(lambda images: keras.KerasTensor(images.shape, dtype="float32"), blurry)
+
+    def restore_scale(self, k: int, blurry: Tensor, upconvolved: Tensor | None = None) -> Tensor:
         """Restores level k alone: ``upconvolved`` is the coarser result at this size, None at the coarsest level."""
         inputs = blurry if upconvolved is None else ops.concatenate([blurry, upconvolved], axis=-1)
         restored = self.scales[k](inputs)
         return blurry + restored if self.global_residual else restored
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, so that a ``.keras`` file carries its architecture."""
         return {
             **super().get_config(),
@@ -98,8 +118,19 @@ class Generator(keras.Model):
             "global_residual": self.global_residual,
         }
 
-    def _check(self, pyramid):
-        sides = [tuple(level.shape[1:3]) for level in pyramid]
+    def _restore_pyramid(self, blurry):
+        restored = [self.restore_scale(self.num_scales - 1, blurry[-1])]
+        for k in reversed(range(self.num_scales - 1)):
+            restored.insert(0, self.restore_scale(k, blurry[k], self.upconvs[k](restored[0])))
+        return restored
+
+    def _check(self, blurry):
+        """Raises ValueError unless ``blurry`` is a batch of images, or a pyramid as far as its sizes are known."""
+        for images in keras.tree.flatten(blurry):
+            check_images(images)
+        if not isinstance(blurry, (list, tuple)):
+            return
+        sides = [tuple(level.shape[1:3]) for level in blurry]
         if len(sides) != self.num_scales:
             raise ValueError(f"a generator of {self.num_scales} scales needs as many images, got {len(sides)}")
         for fine, coarse in itertools.pairwise(sides):

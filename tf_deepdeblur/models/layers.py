@@ -3,42 +3,83 @@
 Every convolution is zero padded, keeps the resolution and starts from Glorot (Xavier) weights, as the authors advise.
 """
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
+from tf_deepdeblur.pyramid import Tensor
 
+register = keras.saving.register_keras_serializable(package="tf_deepdeblur")
+
+
+@register
 class ResBlock(layers.Layer):
     """Convolution, ReLU, convolution, plus the identity: no normalisation, no ReLU after the sum (Figure 3b).
 
     Shape: [N, H, W, filters] -> the same.
+
+    Args:
+        filters: feature maps, in and out.
+        kernel_size: odd side of both convolutions.
+        **kwargs: ``name`` and ``dtype`` of ``keras.layers.Layer``.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
     """
 
-    def __init__(self, filters, kernel_size, **kwargs):
+    def __init__(self, filters: int, kernel_size: int, **kwargs):
         super().__init__(**kwargs)
+        check_sizes(filters=filters, kernel_size=kernel_size)
+        self.filters = filters
+        self.kernel_size = kernel_size
         self.conv1 = layers.Conv2D(filters, kernel_size, padding="same", activation="relu", dtype=self.dtype_policy)
         self.conv2 = layers.Conv2D(filters, kernel_size, padding="same", dtype=self.dtype_policy)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the weights of both convolutions."""
+        if input_shape[-1] != self.filters:
+            raise ValueError(f"a ResBlock of {self.filters} filters needs as many channels, got {input_shape[-1]}")
         self.conv1.build(input_shape)
         self.conv2.build(input_shape)
         self.built = True
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         """Adds the two convolutions' output to ``features``."""
         return features + self.conv2(self.conv1(features))
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "filters": self.filters, "kernel_size": self.kernel_size}
 
+
+@register
 class ScaleNetwork(layers.Layer):
     """The residual network of one scale: convolution, ``num_res_blocks`` ResBlocks, convolution to RGB.
 
     Shape: [N, H, W, C] -> [N, H, W, 3] float32, whatever the dtype policy computes in between.
-    ``radius`` is how far, in pixels of this scale, an output pixel sees. ``starts_at_zero`` makes an untrained network
-    give zeros.
+
+    Args:
+        num_res_blocks: number of ResBlocks, at least 1.
+        filters: feature maps.
+        kernel_size: odd side of every convolution.
+        starts_at_zero: whether the untrained network gives zeros; a residual network then starts as the identity.
+        **kwargs: ``name`` and ``dtype`` of ``keras.layers.Layer``.
+
+    Attributes:
+        radius: how far, in pixels of this scale, an output pixel sees.
+
+    Raises:
+        ValueError: naming the argument that is out of range.
     """
 
-    def __init__(self, num_res_blocks, filters, kernel_size, starts_at_zero=False, **kwargs):
+    def __init__(self, num_res_blocks: int, filters: int, kernel_size: int, starts_at_zero: bool = False, **kwargs):
         super().__init__(autocast=False, **kwargs)
+        check_sizes(num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
+        self.num_res_blocks = num_res_blocks
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.starts_at_zero = starts_at_zero
         policy = self.dtype_policy
         self.head = layers.Conv2D(filters, kernel_size, padding="same", dtype=policy)
         self.blocks = [ResBlock(filters, kernel_size, dtype=policy) for _ in range(num_res_blocks)]
@@ -46,48 +87,78 @@ class ScaleNetwork(layers.Layer):
         self.tail = layers.Conv2D(3, kernel_size, padding="same", kernel_initializer=last_weights, dtype="float32")
         self.radius = (kernel_size // 2) * (2 * num_res_blocks + 2)
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the weights of all convolutions."""
-        features = (*input_shape[:-1], self.head.filters)
+        features = (*input_shape[:-1], self.filters)
         self.head.build(input_shape)
         for block in self.blocks:
             block.build(features)
         self.tail.build(features)
         self.built = True
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         """Restores one scale."""
         features = self.head(images)
         for block in self.blocks:
             features = block(features)
         return self.tail(features)
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_res_blocks": self.num_res_blocks,
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "starts_at_zero": self.starts_at_zero,
+        }
 
+
+@register
 class UpConv(layers.Layer):
     """Upconvolution between scales: convolution 3 -> 12, then depth to space.
 
     Shape: [N, H, W, 3] -> [N, 2H, 2W, 3] float32.
+
+    Args:
+        kernel_size: odd side of the convolution.
+        **kwargs: ``name`` of ``keras.layers.Layer``; the layer computes in float32 whatever its ``dtype``.
+
+    Raises:
+        ValueError: if ``kernel_size`` is out of range.
     """
 
-    def __init__(self, kernel_size, **kwargs):
+    def __init__(self, kernel_size: int, **kwargs):
         super().__init__(**kwargs)
+        check_sizes(kernel_size=kernel_size)
+        self.kernel_size = kernel_size
         self.conv = layers.Conv2D(12, kernel_size, padding="same", dtype="float32")
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple) -> None:
         """Creates the weights of the convolution."""
         self.conv.build(input_shape)
         self.built = True
 
-    def call(self, images):
+    def call(self, images: Tensor) -> Tensor:
         """Doubles the resolution of an image."""
         return ops.depth_to_space(self.conv(images), 2, data_format="channels_last")
 
-
-def require_at_least(minimum, **arguments):
-    """Raises ValueError naming the first argument that is not a whole number of at least ``minimum``."""
-    for name, value in arguments.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ValueError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {**super().get_config(), "kernel_size": self.kernel_size}
 
 
-register = keras.saving.register_keras_serializable(package="tf_deepdeblur")
+def check_images(images: Tensor) -> None:
+    """Raises ValueError unless these are float images [N, H, W, 3], as far as is known: not pixels of 0 to 255."""
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    if len(images.shape) != 4 or images.shape[-1] not in (3, None) or not keras.backend.is_float_dtype(dtype):
+        raise ValueError(f"expected float images [N, H, W, 3] in [-0.5, 0.5], got {dtype} {list(images.shape)}")
+
+
+def check_sizes(*, kernel_size: int, **counts: int) -> None:
+    """Raises ValueError naming the first argument that is not a whole number of at least 1, or an even kernel size."""
+    for name, value in {**counts, "kernel_size": kernel_size}.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+    if kernel_size % 2 == 0:
+        raise ValueError(f"`kernel_size` must be odd, got {kernel_size}")
