@@ -148,7 +148,7 @@ def test_the_blur_key_is_kept_and_checked(gopro_dir, tmp_path):
     training, held_out = open_sources("store", path, "blur_gamma")
     assert (len(training), len(held_out)) == (3, 3)
     assert training.name(0) == "train/a_07_00/blur_gamma/000.png"
-    with pytest.raises(InputError, match="was packed with --blur_key=blur_gamma"):
+    with pytest.raises(InputError, match="was packed with `blur_key=blur_gamma`"):
         open_sources("store", path, "blur")
 
 
