@@ -6,10 +6,16 @@ import pytest
 
 import tf_deepdeblur
 
+PACKAGES = [tf_deepdeblur, *(importlib.import_module(f"tf_deepdeblur.{name}") for name in (
+    "data", "evaluation", "export", "inference", "io", "models", "synthesis", "training"
+))]  # fmt: skip
 
-@pytest.mark.parametrize("name", [name for name in tf_deepdeblur.__all__ if name != "__version__"])
-def test_public_names_exist(name):
-    assert getattr(tf_deepdeblur, name).__name__ == name
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
+def test_public_names_exist(package):
+    assert package.__all__
+    for name in set(package.__all__) - {"__version__"}:
+        assert getattr(package, name).__name__.split(".")[-1] == name
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -1,0 +1,2 @@
+from .datasets import training_dataset as training_dataset
+from .datasets import validation_dataset as validation_dataset

@@ -1,0 +1,1 @@
+from .deblurrer import Deblurrer as Deblurrer

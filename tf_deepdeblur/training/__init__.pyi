@@ -1,0 +1,2 @@
+from .gan import DeblurGAN as DeblurGAN
+from .loop import train as train
