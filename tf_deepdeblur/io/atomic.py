@@ -3,8 +3,10 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,21 +17,28 @@ try:
 except ImportError:  # not Unix
     fcntl = None
 
+_PART = re.compile(r"\.[0-9a-f]{16}\.part(\..*)?")  # a name that atomic_write gives
+_LONGEST_SUFFIX = 32  # bytes; file systems allow 255 for a whole name
+_ABANDONED_S = 24 * 3600
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path in the folder of ``path`` that replaces ``path`` when the block ends without an error.
 
     Whatever ends the block, ``path`` is either unchanged or complete. The temporary file exists, is empty, has the
-    suffix of ``path`` and a name that no other program uses.
+    suffix of ``path`` and a name that no other program uses. It stays behind only if the program is killed: see
+    ``remove_abandoned``.
     """
     path = Path(path)
-    part = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _LONGEST_SUFFIX else ""
+    part = path.with_name(f".{secrets.token_hex(8)}.part{suffix}")
     # O_EXCL: neither a link that somebody planted is followed nor a file of another program overwritten.
     os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
-        yield part
-        part.replace(path)
+        with locked(part):  # tells remove_abandoned that it is in use
+            yield part
+            part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -38,6 +47,15 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
     """Writes a whole file, text as UTF-8; ``path`` is either unchanged or complete, even if the program is killed."""
     with atomic_write(path) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def remove_abandoned(folder: str | os.PathLike) -> None:
+    """Removes temporary files of ``atomic_write`` that killed programs left in ``folder`` a day ago or earlier."""
+    for path in Path(folder).iterdir():
+        with contextlib.suppress(InputError, OSError):  # it is in use, or gone by now
+            if _PART.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _ABANDONED_S:
+                with locked(path):
+                    path.unlink()
 
 
 @contextlib.contextmanager
@@ -54,14 +72,19 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         yield part
         if path.exists():
             path.rename(old)
-        part.rename(path)
+        try:
+            part.rename(path)
+        except OSError:
+            if old.exists():
+                old.rename(path)
+            raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def locked(path):
+def locked(path: str | os.PathLike) -> Iterator[None]:
     """Holds an exclusive lock on ``path`` until the block or the process ends; leaves no file behind.
 
     No-op on file systems without locking.
@@ -76,25 +99,22 @@ def locked(path):
     if fcntl is None:
         yield
         return
-    descriptor = os.open(path, os.O_RDONLY)  # programs that are started in the block do not inherit it
+    # O_NONBLOCK: opening a pipe would wait for a writer. Programs that are started in the block do not inherit it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        _lock(descriptor, path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{path}: another program is writing to it; wait until it has ended or choose another folder"
+            ) from error
+        except OSError:  # a file system without locking
+            pass
         yield
     finally:
         os.close(descriptor)
 
 
-def is_full(error):
+def is_full(error: OSError) -> bool:
     """Whether an OSError says that there is no room left: the disk's, or what this user may take of it."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _lock(descriptor, path):
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise InputError(
-            f"{path}: another program is writing to it; wait until it has ended or choose another folder"
-        ) from error
-    except OSError:
-        pass

@@ -7,7 +7,10 @@ pyramid can halve: ``pad_to_multiple`` adds what is missing at the bottom and at
 again.
 """
 
+import contextlib
 import io
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,31 +18,32 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import atomic_write
+from tf_deepdeblur.io.atomic import write_atomically
+from tf_deepdeblur.io.paths import require_regular_file
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 
 
-def to_float(images):
+def to_float(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     """uint8 or uint16 images of any shape -> float32 in [-0.5, 0.5]."""
     images = tf.convert_to_tensor(images)
     white = 65535.0 if images.dtype == tf.uint16 else 255.0
     return tf.cast(images, tf.float32) * (1.0 / white) - 0.5  # in graphs, TensorFlow makes this product of a division
 
 
-def to_uint8(images):
+def to_uint8(images: np.ndarray | tf.Tensor) -> tf.Tensor:
     """Float images in [-0.5, 0.5] of any shape -> uint8; values outside are clipped, halves are rounded up."""
     return to_integers(images, tf.uint8)
 
 
-def to_integers(images, dtype):
+def to_integers(images: np.ndarray | tf.Tensor, dtype: tf.DType | str) -> tf.Tensor:
     """Like ``to_uint8``, to tf.uint8 or tf.uint16."""
     white = float(tf.as_dtype(dtype).max)
     levels = tf.floor((tf.cast(images, tf.float32) + 0.5) * white + 0.5)
     return tf.cast(tf.minimum(tf.maximum(levels, 0.0), white), dtype)
 
 
-def pad_to_multiple(images, multiple, smallest=1):
+def pad_to_multiple(images: np.ndarray | tf.Tensor, multiple: int, smallest: int = 1) -> tf.Tensor:
     """Repeats the last row and column of [N, H, W, C] until both sides are multiples and at least ``smallest``."""
     for axis in (1, 2):
         side = tf.shape(images)[axis]
@@ -48,37 +52,39 @@ def pad_to_multiple(images, multiple, smallest=1):
     return images
 
 
-def crop(images, height, width):
+def crop(images: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
     """The top left ``height`` x ``width`` pixels of [N, H, W, C]; undoes ``pad_to_multiple``."""
     return images[:, :height, :width, :]
 
 
-def image_size(path):
+def to_eight_bits(image: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 array of any shape -> uint8, rounded."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
     """(height, width) of an image file, from its header only.
 
     Raises:
         InputError: naming the file, if it is not an image that can be opened.
     """
-    with _open(path) as image:
+    with _opened(path) as image:
         return image.height, image.width
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike) -> np.ndarray:
     """An image file as uint8 RGB [H, W, 3]; grey becomes three equal channels, 16 bits become 8, alpha is dropped.
 
     Raises:
         InputError: naming the file, if it is missing, truncated or not an image.
     """
-    with _open(path) as image:
-        try:
-            if image.mode.startswith("I;16"):
-                return np.repeat(_high_byte(np.asarray(image))[:, :, None], 3, axis=2)
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(path, error) from error
+    with _opened(path) as image:
+        if image.mode.startswith("I;16"):
+            return np.repeat(to_eight_bits(np.asarray(image))[:, :, None], 3, axis=2)
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def read_crop(path, top, left, height, width):
+def read_crop(path: str | os.PathLike, top: int, left: int, height: int, width: int) -> np.ndarray:
     """The same pixels as ``read_image(path)[top : top + height, left : left + width]``, sooner.
 
     An RGB PNG is decoded only down to the last row that is wanted; wrong bytes below it are not noticed.
@@ -86,18 +92,29 @@ def read_crop(path, top, left, height, width):
     Raises:
         InputError: naming the file, if it is missing, truncated or not an image.
     """
-    with _open(path) as image:
+    with _opened(path) as image:
         if image.format != "PNG" or image.mode != "RGB" or image.info.get("interlace"):
             return read_image(path)[top : top + height, left : left + width]
         image.tile = [tile._replace(extents=(0, 0, image.width, top + height)) for tile in image.tile]
-        try:
-            return np.asarray(image.crop((left, top, left + width, top + height)))
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _unreadable(path, error) from error
+        return np.asarray(image.crop((left, top, left + width, top + height)))
 
 
-def write_image(path, image, **options):
-    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. The file appears whole or not at all.
+@contextlib.contextmanager
+def _opened(path):
+    """Yields an image file opened by Pillow; what goes wrong with it becomes an InputError that names the file."""
+    require_regular_file(path)
+    try:
+        with Image.open(path) as image:
+            yield image
+    except InputError:
+        raise
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as an image ({reason}); replace the file or remove it") from error
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray, **options: object) -> None:
+    """Writes a uint8 RGB [H, W, 3] array; the suffix chooses the format. Writing is atomic.
 
     ``options`` go to Pillow's ``Image.save``.
     """
@@ -105,37 +122,18 @@ def write_image(path, image, **options):
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None:
         raise ValueError(f"{path}: no image format has the suffix {path.suffix!r}")
-    with atomic_write(path) as part:
-        part.write_bytes(encoded(Image.fromarray(np.asarray(image)), file_format, **options))
+    write_atomically(path, encoded(Image.fromarray(np.asarray(image)), file_format, **options))
 
 
-def encoded(image, file_format, **options):
+def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
     """A PIL image as the bytes of a file; writing them notices a full disk, which Pillow's own writing does not."""
     content = io.BytesIO()
     image.save(content, file_format, **options)
     return content.getvalue()
 
 
-def side_by_side(images):
+def side_by_side(images: Sequence[np.ndarray]) -> np.ndarray:
     """Joins uint8 [H, W, 3] images of equal height from left to right, 4 white pixels apart."""
     gap = np.full((images[0].shape[0], 4, 3), 255, np.uint8)
     joined = [part for image in images for part in (gap, np.asarray(image))]
     return np.concatenate(joined[1:], axis=1)
-
-
-def _open(path):
-    try:
-        return Image.open(path)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path, error):
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"{path}: cannot be read as an image ({reason}); replace the file or remove it")
-
-
-def _high_byte(image):
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)

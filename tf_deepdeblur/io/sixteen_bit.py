@@ -4,10 +4,11 @@ Pixels are uint8 or uint16 [H, W, C] with C = 1 (grey), 2 (grey, alpha), 3 (RGB)
 TensorFlow's coder, TIFF is read by FFmpeg's; Pillow still handles all that is not pixels.
 """
 
+import io
 import itertools
+import os
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +27,7 @@ _SUB_DIRECTORIES = (34665, 34853)  # EXIF and GPS
 _PNG_HEADER = 8 + 25  # signature and IHDR
 
 
-def has_16_bits(image):
+def has_16_bits(image: Image.Image) -> bool:
     """Whether the file of an opened PIL image has 16 bits per channel."""
     if image.format == "TIFF":
         is_unsigned = set(image.tag_v2.get(_SAMPLE_FORMAT, (1,))) == {1}
@@ -34,7 +35,7 @@ def has_16_bits(image):
     return image.format == "PNG" and ";16" in str(image.tile)
 
 
-def read_16_bits(path, image):
+def read_16_bits(path: str | os.PathLike, image: Image.Image) -> np.ndarray:
     """The pixels of a PNG or TIFF file, as they are stored: uint16 [H, W, C].
 
     Args:
@@ -42,37 +43,51 @@ def read_16_bits(path, image):
         image: the same file, opened by PIL.
 
     Raises:
-        ValueError: saying what is not supported.
+        ValueError: saying what is not supported or damaged.
         Exception: whatever the decoders raise for a damaged file.
     """
     if image.format == "PNG":
         return tf.io.decode_png(tf.io.read_file(str(path)), dtype=tf.uint16).numpy()
-    _check_tiff(image.tag_v2)
+    tags = image.tag_v2
+    if _TILES in tags:
+        raise ValueError("16-bit TIFF in tiles is not supported; save it in strips")
+    if tags.get(_PHOTOMETRIC) not in (1, 2):
+        raise ValueError("16-bit TIFF must be RGB or grey")
+    if set(tags.get(_EXTRA, (_STRAIGHT_ALPHA,))) != {_STRAIGHT_ALPHA} or tags.get(_CHANNELS, 1) == 2:
+        raise ValueError("16-bit TIFF with more than RGB and straight alpha is not supported")
+    if tags.get(_COMPRESSION, 1) == 1 and not _has_all_rows(tags):
+        raise ValueError("it is truncated or damaged")  # FFmpeg would fill it up with black
     import av  # photographs need it for nothing else
 
     with av.open(f"file:{path}", format="tiff_pipe") as container:
         frame = next(container.decode(video=0))
-        if frame.is_corrupt or (frame.width, frame.height) != (image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]):
+        if frame.is_corrupt or (frame.width, frame.height) != (tags[_WIDTH], tags[_HEIGHT]):
             raise ValueError("it is truncated or damaged")
         pixels = frame.to_ndarray()
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def write_png(path, pixels, exif=b"", icc_profile=b""):
-    """Writes [H, W, C] pixels, an EXIF block and an ICC profile as a PNG file."""
+def encoded_png(pixels: np.ndarray, exif: bytes = b"", icc_profile: bytes = b"") -> bytes:
+    """[H, W, C] pixels, an EXIF block and an ICC profile as a PNG file."""
     content = tf.io.encode_png(pixels).numpy()
     chunks = _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc_profile)) if icc_profile else b""
     chunks += _chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")) if exif else b""
-    with Path(path).open("wb") as file:
-        file.writelines([content[:_PNG_HEADER], chunks, memoryview(content)[_PNG_HEADER:]])
+    return content[:_PNG_HEADER] + chunks + content[_PNG_HEADER:]
 
 
-def write_tiff(path, pixels, exif=b"", icc_profile=b""):
-    """Writes [H, W, C] pixels, an EXIF block and an ICC profile as a TIFF file, compressed without loss."""
+def encoded_tiff(pixels: np.ndarray, exif: bytes = b"", icc_profile: bytes = b"") -> bytes:
+    """[H, W, C] pixels, an EXIF block and an ICC profile as a TIFF file, compressed without loss."""
     height, width, channels = pixels.shape
-    strips = [_compressed(pixels[top : top + _ROWS_PER_STRIP]) for top in range(0, height, _ROWS_PER_STRIP)]
+    strips = []
+    for top in range(0, height, _ROWS_PER_STRIP):
+        rows = pixels[top : top + _ROWS_PER_STRIP]
+        differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))  # to the left neighbour
+        strips.append(zlib.compress(differences.astype(pixels.dtype.newbyteorder("<")).tobytes()))
     sizes = [len(strip) for strip in strips]
-    tags = _exif_tags(exif) | {_WIDTH: width, _HEIGHT: height, _BITS: (8 * pixels.itemsize,) * channels, _PLANAR: 1}
+    block = Image.Exif()
+    block.load(exif)
+    tags = {tag: block.get_ifd(tag) if tag in _SUB_DIRECTORIES else value for tag, value in block.items()}
+    tags |= {_WIDTH: width, _HEIGHT: height, _BITS: (8 * pixels.itemsize,) * channels, _PLANAR: 1}
     tags |= {_PHOTOMETRIC: 2 if channels >= 3 else 1, _COMPRESSION: _DEFLATE, _PREDICTOR: _DIFFERENCES}
     tags |= {_CHANNELS: channels, _ROWS: _ROWS_PER_STRIP, _STRIP_BYTES: tuple(sizes)}
     tags |= {_EXTRA: _STRAIGHT_ALPHA} if channels in (2, 4) else {}
@@ -82,31 +97,21 @@ def write_tiff(path, pixels, exif=b"", icc_profile=b""):
         directory[tag] = value
     directory.tagtype[_STRIPS] = LONG
     directory[_STRIPS] = (0, *itertools.accumulate(sizes[:-1]))  # from the end of the directory, says Pillow
-    with Path(path).open("wb") as file:
-        directory.save(file)
-        file.writelines(strips)
+    header = io.BytesIO()
+    directory.save(header)
+    return b"".join([header.getvalue(), *strips])
 
 
-def _compressed(rows):
-    """A strip: each pixel's difference to its left neighbour, deflated."""
-    differences = np.diff(rows, axis=1, prepend=np.zeros_like(rows[:, :1]))
-    return zlib.compress(differences.astype(rows.dtype.newbyteorder("<")).tobytes())
-
-
-def _check_tiff(tags):
-    if _TILES in tags:
-        raise ValueError("16-bit TIFF in tiles is not supported; save it in strips")
-    if tags.get(_PHOTOMETRIC) not in (1, 2):
-        raise ValueError("16-bit TIFF must be RGB or grey")
-    if set(tags.get(_EXTRA, (_STRAIGHT_ALPHA,))) != {_STRAIGHT_ALPHA} or tags.get(_CHANNELS, 1) == 2:
-        raise ValueError("16-bit TIFF with more than RGB and straight alpha is not supported")
+def _has_all_rows(tags):
+    """Whether the strips of an uncompressed TIFF file are as long as its rows need."""
+    rows_per_strip = min(tags.get(_ROWS, tags[_HEIGHT]), tags[_HEIGHT])
+    is_planar = tags.get(_PLANAR, 1) == 2
+    row_bytes = 2 * tags[_WIDTH] * (1 if is_planar else tags.get(_CHANNELS, 1))
+    needed = [min(rows_per_strip, tags[_HEIGHT] - top) * row_bytes for top in range(0, tags[_HEIGHT], rows_per_strip)]
+    needed *= tags.get(_CHANNELS, 1) if is_planar else 1
+    sizes = tags.get(_STRIP_BYTES, ())
+    return len(sizes) >= len(needed) and all(size >= need for size, need in zip(sizes, needed, strict=False))
 
 
 def _chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-
-def _exif_tags(block):
-    exif = Image.Exif()
-    exif.load(block)
-    return {tag: exif.get_ifd(tag) if tag in _SUB_DIRECTORIES else value for tag, value in exif.items()}

@@ -6,15 +6,19 @@ applied to the pixels. Subtitles and data tracks are left out.
 """
 
 import contextlib
+import os
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import av
 import numpy as np
 from av.sidedata.sidedata import Type
 
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io.paths import require_regular_file
 
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".avi": "avi"}
 _CONTAINERS |= {".ts": "mpegts", ".mts": "mpegts", ".m2ts": "mpegts"}
@@ -47,6 +51,7 @@ class VideoReader:
 
     Attributes:
         path: the file.
+        stream: PyAV's picture track.
         num_frames: how many there are, as the file says; an estimate, None if nobody can tell.
         frame_rate: mean number of frames per second, a Fraction.
         time_base: seconds per unit of ``Frame.pts``, a Fraction.
@@ -55,28 +60,37 @@ class VideoReader:
         InputError: naming the file, if it is no video.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = path
         self._container = _open(path)
-        self.stream = self._container.streams.best("video")
+        self.stream: av.VideoStream = self._container.streams.best("video")
         if self.stream is None:
             self.close()
             raise InputError(f"{path}: has no moving pictures; give a video")
         self.stream.thread_type = "AUTO"
         self._display_matrix = None
-        self.time_base = self.stream.time_base
-        self.frame_rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
-        self.num_frames = self.stream.frames or _frames_by_duration(self._container, self.stream, self.frame_rate)
+        self.time_base: Fraction = self.stream.time_base
+        self.frame_rate: Fraction = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        self.num_frames: int | None = self.stream.frames or None
+        if self.num_frames is None and self.stream.duration is not None:
+            self.num_frames = max(1, round(self.stream.duration * self.time_base * self.frame_rate))
+        elif self.num_frames is None and self._container.duration is not None:
+            self.num_frames = max(1, round(Fraction(self._container.duration, av.time_base) * self.frame_rate))
 
-    def __iter__(self):
-        """Yields every Frame in the order they are shown; InputError if the file is damaged on the way."""
-        count, due = 0, 0
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields every Frame in the order they are shown; InputError if the file is damaged on the way.
+
+        All are of the first one's size: in a video that changes its size, the others are scaled.
+        """
+        count, due, size = 0, 0, {}
         step = max(1, round(1 / (self.frame_rate * self.time_base)))
         has_clock = self._container.format.name != "avi"  # AVI says when a frame is stored, not when it is shown
         try:
             for frame in self._container.decode(self.stream):
                 pts = frame.pts if has_clock and frame.pts is not None else due
-                image = frame.to_ndarray(format="rgb24" if _bits(frame.format) == 8 else "rgb48le")
+                size = size or {"width": frame.width, "height": frame.height}
+                bits = max(component.bits for component in frame.format.components)
+                image = frame.to_ndarray(format="rgb24" if bits == 8 else "rgb48le", **size)
                 yield Frame(self.upright(image, frame), pts)
                 count, due = count + 1, pts + step
         except (av.error.FFmpegError, MemoryError) as error:
@@ -84,21 +98,21 @@ class VideoReader:
         if not count:
             raise InputError(f"{self.path}: not one frame can be decoded; the file is damaged")
 
-    def upright(self, image, frame):
+    def upright(self, image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
         """The pixels [H, W, C] of a frame, turned and mirrored by quarter turns as the track's display matrix says."""
         if self._display_matrix is None:  # asked once: a frame whose side data are looked at stays in memory for long
             found = frame.side_data.get(Type.DISPLAYMATRIX)
             self._display_matrix = _AS_STORED if found is None else np.frombuffer(found, np.int32).tolist()
         return _shown(image, self._display_matrix)
 
-    def close(self):
+    def close(self) -> None:
         """Closes the file."""
         self._container.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
@@ -117,7 +131,7 @@ class VideoWriter:
         InputError: naming the file, if such a video cannot be written.
     """
 
-    def __init__(self, path, source, keep_metadata=True):
+    def __init__(self, path: Path, source: VideoReader, keep_metadata: bool = True):
         self._source = source
         self._files = contextlib.ExitStack()
         self._path = path
@@ -129,7 +143,7 @@ class VideoWriter:
             if keep_metadata:
                 self._container.metadata.update(self._sound.metadata)
 
-    def write(self, image, pts):
+    def write(self, image: np.ndarray, pts: int) -> None:
         """Appends a frame.
 
         Args:
@@ -148,17 +162,19 @@ class VideoWriter:
             self._container.mux(self._stream.encode(frame))
             self._sound.copy_until(pts * self._source.time_base)
 
-    def close(self):
+    def close(self) -> None:
         """Completes the file."""
         with self._files, self._named_errors():
             if self._stream is not None:
                 self._container.mux(self._stream.encode())
                 self._sound.copy_until(None)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         if kind is None:
             self.close()
         else:
@@ -223,25 +239,12 @@ def _shown(image, matrix):
 
 
 def _open(path):
+    require_regular_file(path)
     try:
         return av.open(f"file:{path}", container_options=_OPEN, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        reason = "is empty" if _is_empty(path) else f"cannot be read as a video ({_reason(error)})"
+        reason = f"cannot be read as a video ({_reason(error)})" if Path(path).stat().st_size else "is empty"
         raise InputError(f"{path}: {reason}; copy it again from where it came, or leave it out") from error
-
-
-def _is_empty(path):
-    path = Path(path)
-    return path.is_file() and not path.stat().st_size
-
-
-def _frames_by_duration(container, stream, rate):
-    seconds = None
-    if stream.duration is not None:
-        seconds = stream.duration * stream.time_base
-    elif container.duration is not None:
-        seconds = Fraction(container.duration, av.time_base)
-    return None if seconds is None else max(1, round(seconds * rate))
 
 
 def _encoder(suffix, codec):
@@ -256,10 +259,6 @@ def _pixel_format(source, image):
     sampling = next((kind for kind in _SUBSAMPLINGS if kind in source), "420")
     has_odd_side = bool(image.shape[0] % 2 or image.shape[1] % 2)
     return f"yuv{'444' if has_odd_side else sampling}p{'' if image.dtype == np.uint8 else '10le'}"
-
-
-def _bits(pixel_format):
-    return max(component.bits for component in pixel_format.components)
 
 
 def _reason(error):
