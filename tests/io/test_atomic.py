@@ -9,7 +9,7 @@ import pytest
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io import atomic
-from tf_deepdeblur.io.atomic import is_full, locked
+from tf_deepdeblur.io.atomic import atomic_write, is_full, locked, remove_abandoned
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -83,7 +83,7 @@ def test_only_missing_room_is_a_full_disk(number, expected):
 def test_a_file_is_replaced_only_when_the_block_ends_well(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), atomic.atomic_write(path) as part:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as part:
         part.write_text("new")
         raise ZeroDivisionError
     assert (path.read_text(), list(tmp_path.iterdir())) == ("old", [path])
@@ -99,11 +99,78 @@ def _umask():
 
 
 def test_two_writers_of_one_file_do_not_share_a_temporary_file(tmp_path):
-    with atomic.atomic_write(tmp_path / "a.txt") as first, atomic.atomic_write(tmp_path / "a.txt") as second:
+    with atomic_write(tmp_path / "a.txt") as first, atomic_write(tmp_path / "a.txt") as second:
         assert first != second
         first.write_text("first")
         second.write_text("second")
     assert (tmp_path / "a.txt").read_text() == "first"  # the block that ended last
+
+
+def test_no_planted_link_is_followed(tmp_path, monkeypatch):
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    (tmp_path / "a.txt").symlink_to(victim)
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda size: "0" * 2 * size)
+    (tmp_path / f".{'0' * 16}.part.txt").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        atomic.write_atomically(tmp_path / "a.txt", "new")
+    monkeypatch.undo()
+    atomic.write_atomically(tmp_path / "a.txt", "new")
+    assert (victim.read_text(), (tmp_path / "a.txt").is_symlink()) == ("kept", False)
+
+
+@pytest.mark.parametrize("name", ["n" * 251 + ".png", "ü" * 125 + ".png", "a." + "s" * 253])
+def test_names_of_255_bytes_can_be_written(tmp_path, name):
+    assert 254 <= len(os.fsencode(name)) <= 255
+    atomic.write_atomically(tmp_path / name, b"new")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+WRITER = """
+import sys
+from tf_deepdeblur.io.atomic import atomic_write
+
+with atomic_write(sys.argv[1]) as part:
+    print(part, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_temporary_files_of_killed_programs_are_removed_later(tmp_path):
+    command = [sys.executable, "-c", WRITER, tmp_path / "a.mp4"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes) as writer:
+        part = Path(writer.stdout.readline().rstrip())
+        kept = tmp_path / ".hero.part.mp4"  # not a name that we give
+        kept.touch()
+        for path in (part, kept):
+            os.utime(path, (0, 0))
+        remove_abandoned(tmp_path)
+        assert part.exists()  # its writer lives
+        writer.kill()
+    os.utime(part)
+    remove_abandoned(tmp_path)
+    assert part.exists()  # too young
+    os.utime(part, (0, 0))
+    remove_abandoned(tmp_path)
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").touch()
+    rename = Path.rename
+
+    def refuse(self, target):
+        if self.suffix == ".part":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(OSError, match="Input/output error"), atomic.atomic_folder(path):
+        pass
+    assert [str(child.relative_to(tmp_path)) for child in sorted(tmp_path.rglob("*"))] == ["folder", "folder/old"]
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path):

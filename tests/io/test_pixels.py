@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ from tf_deepdeblur.io.pixels import (
     pad_to_multiple,
     read_image,
     side_by_side,
+    to_eight_bits,
     to_float,
     to_uint8,
     write_image,
@@ -68,6 +71,20 @@ def test_16_bits_are_rounded_to_8(tmp_path):
     deep = np.array([[0, 128, 129, 257, 65535]], np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert read_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0, 1, 1, 255]
+
+
+def test_to_eight_bits_is_the_nearest_level():
+    levels = np.arange(65536, dtype=np.uint16)
+    assert np.array_equal(to_eight_bits(levels), np.round(levels / 257).astype(np.uint8))
+    shallow = np.arange(256, dtype=np.uint8)
+    assert to_eight_bits(shallow) is shallow
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for read in (read_image, image_size):
+        with pytest.raises(InputError, match=r"pipe\.png: is a pipe or a device, not a file"):
+            read(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", "truncated"], ids=["empty", "text", "truncated"])

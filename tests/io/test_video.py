@@ -1,5 +1,6 @@
 """A video that is read and written again keeps its clock, sound, colours and size; bad files are named."""
 
+import os
 import resource
 import struct
 from fractions import Fraction
@@ -203,6 +204,25 @@ def test_metadata_is_kept_or_stripped(tmp_path):
             assert ("title" in container.metadata) == keep
 
 
+def test_all_frames_have_the_size_of_the_first_one(tmp_path):
+    """A stream of packets can change its size where it likes."""
+    with av.open(str(tmp_path / "both.ts"), "w") as container:
+        stream = None
+        for part, size in enumerate([(48, 64), (96, 128)]):
+            make_video(tmp_path / "part.ts", STEADY[:6], sound=False, size=size)
+            with av.open(str(tmp_path / "part.ts")) as source:
+                stream = stream or container.add_stream_from_template(source.streams.video[0])
+                for number, packet in enumerate(packet for packet in source.demux(video=0) if packet.size):
+                    packet.stream, packet.time_base = stream, Fraction(1, 90000)
+                    packet.pts = packet.dts = (6 * part + number) * 3600
+                    container.mux(packet)
+    frames = copy(tmp_path / "both.ts", tmp_path / "copy.ts")
+    assert [frame.image.shape for frame in frames] == [(48, 64, 3)] * 12
+    for before, after in zip(frames[:6], frames[6:], strict=True):
+        assert np.abs(before.image.astype(int) - after.image).mean() < 6
+
+
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_length(tmp_path):
     for name, count in (("short", 60), ("long", 300)):
         make_video(tmp_path / f"{name}.mp4", [512 * i for i in range(count)], sound=False, size=(120, 160))
@@ -247,8 +267,11 @@ def test_files_that_are_no_videos_are_named(tmp_path):
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "folder.mp4").mkdir()
     assert refusal(tmp_path / "empty.mp4").startswith("is empty; copy it again")
-    for name in ("text", "folder", "absent"):
-        assert refusal(tmp_path / f"{name}.mp4").startswith("cannot be read as a video (")
+    assert refusal(tmp_path / "folder.mp4") == "is a folder, not a file"
+    os.mkfifo(tmp_path / "pipe.mp4")
+    assert refusal(tmp_path / "pipe.mp4") == "is a pipe or a device, not a file"
+    assert refusal(tmp_path / "absent.mp4") == "no such file"
+    assert refusal(tmp_path / "text.mp4").startswith("cannot be read as a video (")
 
 
 def test_truncated_videos_are_named(tmp_path):

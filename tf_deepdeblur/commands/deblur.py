@@ -50,9 +50,8 @@ def main(argv: Sequence[str]) -> int:
     if len(argv) < 2:
         raise cli.UsageError("name at least one image, folder or video to deblur")
     runtime.import_tensorflow_quietly()
-    from tf_deepdeblur.inference.batch import Output, restore_files
     from tf_deepdeblur.inference.deblurrer import Deblurrer
-    from tf_deepdeblur.inference.inputs import plan_jobs
+    from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
 
     tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
     deblur = Deblurrer.load(_MODEL.value, tile, _PRECISION.value)

@@ -1,0 +1,371 @@
+"""Restoring photograph and video files: which ones, where to write them, and the work itself.
+
+``plan_jobs`` finds what is wrong with the inputs before the first one is restored; ``restore_files`` does what was
+planned, one file after the other, and a bad one does not stop the others. Neither ever replaces an input, nor a file
+that was not made from the same source: beside the files that it writes, ``restore_files`` keeps ``.made_from.jsonl``,
+a line for every file with the path of its source.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io.atomic import atomic_write, remove_abandoned, write_atomically
+from tf_deepdeblur.io.paths import printable, require_regular_file
+from tf_deepdeblur.io.photo import (
+    JPEG_QUALITY,
+    PHOTO_SUFFIXES,
+    Photo,
+    encode_photo,
+    photo_size,
+    read_photo,
+    write_photo,
+)
+from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
+from tf_deepdeblur.io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
+
+# Pictures and videos that are not supported: in a folder they are named, not passed over.
+_REFUSED_SUFFIXES = frozenset(
+    {".gif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp"}
+)
+_SUFFIXES = PHOTO_SUFFIXES | VIDEO_SUFFIXES | _REFUSED_SUFFIXES
+_RECORD = ".made_from.jsonl"
+_BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
+_WIDEST_JPEG = 65_500
+
+Deblur = Callable[[np.ndarray, Callable[[float], object]], np.ndarray]
+"""A Deblurrer: takes a uint8 or uint16 image [H, W, 3] and a function to call with the share that is done."""
+
+
+class Job(NamedTuple):
+    """A file to restore, the file to write, and that file's path below the output folder."""
+
+    source: Path
+    target: Path
+    name: Path
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is read as a video; else it is read as a photograph, whatever it is."""
+        return self.source.suffix.lower() in VIDEO_SUFFIXES
+
+
+class Plan(NamedTuple):
+    """Jobs, and what is not going to be done: one line for every failure, each beginning with the file's name."""
+
+    jobs: list[Job]
+    failures: list[str]
+    num_skipped: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """How files are written.
+
+    Attributes:
+        quality: of JPEG, HEIF and lossy WebP files, 1 to 100.
+        keep_metadata: whether EXIF data, colour profile, and a video's date and place are taken over.
+        comparisons: None, or a folder for pictures before | after of every photograph and of every video's middle.
+    """
+
+    quality: int = JPEG_QUALITY
+    keep_metadata: bool = True
+    comparisons: Path | None = None
+
+
+# Which files to restore, and where to write them.
+
+
+def plan_jobs(
+    inputs: Iterable[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    recursive: bool = False,
+    skip_existing: bool = False,
+) -> Plan:
+    """Looks for photographs and videos.
+
+    A file is written to ``output_dir`` under its name, a file of a folder under its path below the folder. In a folder,
+    hidden files and files of other kinds are passed over, and so is ``output_dir``.
+
+    Args:
+        inputs: files and folders.
+        output_dir: folder to write to; it is made if need be.
+        recursive: whether folders in folders are looked into; links are followed, but into no folder twice.
+        skip_existing: whether to leave out files that are there already.
+
+    Returns:
+        Plan.
+
+    Raises:
+        InputError: naming ``output_dir``, if it cannot be written to.
+    """
+    output_dir = Path(output_dir).expanduser()
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output_dir):  # better now than after the first photograph's work
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{output_dir}: cannot be written to ({error.strerror}); choose another `output_dir`"
+        ) from error
+    search = _Search(recursive, output_dir.resolve())
+    found = [Job(source, output_dir / name, name) for given in inputs for source, name in search.find(given)]
+    sources = {_real(job.source) for job in found}
+    recorded = functools.cache(_recorded)
+    jobs, failures, num_skipped = {}, search.failures, 0
+    for job in {(_real(job.source), job.target): job for job in found}.values():
+        try:
+            if _real(job.target) in sources:
+                raise InputError(f"{job.target} is an input and is not overwritten; choose another `output_dir`")
+            if job.target in jobs:
+                other = jobs[job.target].source
+                raise InputError(f"{job.target} is already written from {other}; restore them into two folders")
+            is_known = job.target.name in recorded(job.target.parent)
+            if is_known or not skip_existing:
+                _require_same_source(job, recorded(job.target.parent))
+            if skip_existing and job.target.is_file():
+                num_skipped += 1
+            else:
+                jobs[job.target] = job
+        except (InputError, OSError) as error:
+            failures.append(_line(job, error))
+    return Plan(list(jobs.values()), list(map(printable, failures)), num_skipped)
+
+
+class _Search:
+    """Looks into folders, but never into ``output_dir`` and never twice into the same one."""
+
+    def __init__(self, recursive, output_dir):
+        self._recursive = recursive
+        self._output_dir = output_dir
+        self._seen = {output_dir}
+        self.failures = []
+
+    def find(self, given):
+        """Pairs of (file, path to write it to below the output folder)."""
+        path = Path(given)
+        with contextlib.suppress(RuntimeError):  # its name begins with ~, but that is no user's
+            path = path.expanduser()
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+        except FileNotFoundError:
+            self.failures.append(f"{path}: no such file or folder{_hint(os.fspath(given))}")
+            return []
+        except OSError as error:
+            self.failures.append(f"{path}: cannot be read ({error.strerror}){_hint(os.fspath(given))}")
+            return []
+        if not is_folder:
+            return [(path, Path(path.name))]
+        folders = []
+        found = [(file, file.relative_to(path)) for file in self._walk(path, folders)]
+        if not found and path.resolve() == self._output_dir:
+            self.failures.append(f"{path}: is the folder to write to; choose another `output_dir`")
+        elif not found and not self.failures:
+            hint = f"; `recursive` looks into its {len(folders)} folders" if folders and not self._recursive else ""
+            self.failures.append(f"{path}: no photographs or videos in this folder{hint}")
+        return found
+
+    def _walk(self, folder, folders):
+        real = folder.resolve()
+        if real in self._seen:
+            return
+        self._seen.add(real)
+        try:
+            entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            self.failures.append(f"{folder}: cannot be read ({error.strerror})")
+            return
+        for path in entries:
+            if path.is_dir():
+                folders.append(path)
+                if self._recursive:
+                    yield from self._walk(path, folders)
+            elif path.suffix.lower() in _SUFFIXES:
+                yield path
+
+
+def _hint(given):
+    """What may be wrong with an input that does not exist."""
+    if given == "-":
+        return "; standard input is not read, give files"
+    if "://" in given:
+        return "; addresses are not opened, download it first"
+    if any(character in given for character in "*?["):
+        return "; the shell replaces a pattern by names only without quotes"
+    return ""
+
+
+def _real(path):
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # a loop of links
+        return path.absolute()
+
+
+# Which source a file was made from.
+
+
+def _recorded(folder):
+    """{name of a file in ``folder``: path of its source, relative to ``folder``}, as far as the lines are sound."""
+    found = {}
+    with contextlib.suppress(InputError, OSError):
+        require_regular_file(folder / _RECORD)
+        for line in (folder / _RECORD).read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                row = json.loads(line)
+                found[row["file"]] = row["source"]
+    return found
+
+
+def _require_same_source(job, recorded):
+    """Raises InputError if a job would replace a file that was made from another source."""
+    source = recorded.get(job.target.name)
+    if not job.target.is_file() or source == _relative_source(job):
+        return
+    if isinstance(source, str):
+        known = f"{job.target} was made from {os.path.normpath(job.target.parent / source)}"
+    else:
+        known = f"{job.target} exists already and nobody knows from what it was made"
+    raise InputError(f"{known}; choose another `output_dir` or remove it")
+
+
+def _record(job):
+    """Records the source of a file that is about to be written; InputError if another program just wrote that file."""
+    recorded = _recorded(job.target.parent)
+    _require_same_source(job, recorded)
+    if recorded.get(job.target.name) != _relative_source(job):
+        line = json.dumps({"file": job.target.name, "source": _relative_source(job)}) + "\n"
+        # Appended, so that programs that write into one folder keep each other's lines; no planted link is followed.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        path = job.target.parent / _RECORD
+        try:
+            with os.fdopen(os.open(path, flags, 0o666), "a") as file:
+                file.write(line)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}); remove it") from error
+
+
+def _relative_source(job):
+    """The path of the source, relative to the target's folder: both can be moved together."""
+    source = _real(job.source)
+    try:
+        return os.path.relpath(source, _real(job.target.parent))
+    except ValueError:  # on another drive
+        return str(source)
+
+
+# Restoring them.
+
+
+def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[str]:
+    """Restores files, with a progress bar that tells the time left.
+
+    Args:
+        deblur: Deblurrer.
+        jobs: of ``plan_jobs``.
+        output: how files are written.
+
+    Returns:
+        One line for every file that failed, beginning with its name.
+
+    Raises:
+        KeyboardInterrupt: saying how much was done; what was restored is there, and nothing half.
+    """
+    for folder in {job.target.parent for job in jobs}:
+        with contextlib.suppress(OSError):
+            remove_abandoned(folder)
+    failures, num_restored = [], 0
+    sizes = [_megapixels(job) for job in jobs]
+    with tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=_BAR, disable=not any(sizes)) as bar:
+        for job, size in zip(jobs, sizes, strict=True):
+            bar.set_description_str(printable(job.source.name))
+            advance = _advance(bar, size)
+            try:
+                require_regular_file(job.source)
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                (_restore_video if job.is_video else _restore_photo)(deblur, job, output, advance)
+                num_restored += 1
+            except (InputError, OSError, MemoryError) as error:
+                failures.append(printable(_line(job, error)))
+            except KeyboardInterrupt as error:
+                done = f"interrupted: {num_restored} of {len(jobs)} files are restored"
+                raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
+            advance(1.0)
+    return failures
+
+
+def _restore_photo(deblur, job, output, advance):
+    photo = read_photo(job.source)
+    restored = photo.with_image(deblur(photo.image, advance))
+    if not output.keep_metadata:
+        restored = restored.without_metadata()
+    content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
+    _record(job)
+    write_atomically(job.target, content)
+    if output.comparisons:
+        _compare(job, output, photo, restored)
+
+
+def _restore_video(deblur, job, output, advance):
+    with atomic_write(job.target) as part:
+        with VideoReader(job.source) as reader, VideoWriter(part, reader, output.keep_metadata) as writer:
+            expected = reader.num_frames or 1
+            middle = None
+            for number, frame in enumerate(reader):
+                restored = deblur(frame.image, lambda share, done=number: advance(min(1.0, (done + share) / expected)))
+                writer.write(restored, frame.pts)
+                if number == (expected - 1) // 2:
+                    middle = Photo(frame.image), Photo(restored)
+        _record(job)
+    if output.comparisons and middle:
+        _compare(job, output, *middle)
+
+
+def _compare(job, output, before, after):
+    """Writes a JPEG before | after; what is too wide for JPEG is a PNG."""
+    joined = side_by_side([to_eight_bits(before.image), to_eight_bits(after.image)])
+    kind = "JPEG" if joined.shape[1] <= _WIDEST_JPEG else "PNG"
+    path = output.comparisons / f"{job.name}.{'jpg' if kind == 'JPEG' else 'png'}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Photo(joined, is_grey=after.is_grey, format=kind, icc_profile=after.icc_profile)
+    write_photo(path, picture, output.quality)
+
+
+def _megapixels(job):
+    """The work a file makes, for the progress bar; 0 if it cannot be read, which is told when its turn comes."""
+    try:
+        if not job.is_video:
+            return np.prod(photo_size(job.source)) / 1e6
+        with VideoReader(job.source) as reader:
+            return reader.stream.height * reader.stream.width * (reader.num_frames or 1) / 1e6
+    except (InputError, OSError):
+        return 0.0
+
+
+def _advance(bar, size):
+    """A function that moves the bar to a share of a file of ``size`` megapixels, from where it is now."""
+    start = bar.n
+    return lambda share: bar.update(start + share * size - bar.n)
+
+
+def _line(job, error):
+    """One line that begins with the name of the file."""
+    if isinstance(error, InputError):
+        reason = str(error)
+        return reason if reason.startswith(f"{job.source}: ") else f"{job.source}: {reason}"
+    if isinstance(error, MemoryError):
+        return f"{job.source}: does not fit into memory"
+    name = error.filename if isinstance(error, OSError) and error.filename else job.target
+    verb = "read" if str(name) == str(job.source) else "written"
+    return f"{job.source}: {'' if verb == 'read' else f'{job.target} '}cannot be {verb} ({error.strerror or error})"
