@@ -135,7 +135,7 @@ def test_other_arrays_are_refused(small, image):
 
 @pytest.mark.parametrize("tile", [-1, 31, "big", 64.0])
 def test_other_tiles_are_refused(small, tile):
-    with pytest.raises(InputError, match="tile must be auto, 0"):
+    with pytest.raises(InputError, match="`tile` must be auto, 0"):
         Deblurrer(small, tile)
 
 

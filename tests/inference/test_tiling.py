@@ -20,6 +20,8 @@ def _check_spans(spans, length, side, halo):
     for span in spans:
         assert (span.low, span.high) == (max(0, span.start - halo), min(length, span.stop + halo))
         assert range(length)[span.seen][span.inner] == range(length)[span.kept]
+        left = range(length)[span.seen][halo * span.cut[0] : span.high - span.low - halo * span.cut[1]]
+        assert left[span.remaining] == range(length)[span.kept]
         assert span.cut == (span.low > 0, span.high < length)
         assert span.low % 2 == 0 and (span.high % 2 == 0 or span.high == length)
         assert side == 0 or span.stop - span.start <= side

@@ -58,6 +58,23 @@ def test_an_output_pixel_sees_just_the_radius():
     assert (reach.min(), reach.max()) == (20 - generator.scales[0].radius, 20 + generator.scales[0].radius)
 
 
+@pytest.mark.parametrize("global_residual", [False, True])
+def test_a_tile_equals_its_part_of_the_whole_image(global_residual):
+    """Sides inside the image lose the radius; the others end where the image ends, with its zero padding."""
+    generator = Generator(1, 2, 4, 3, global_residual)
+    generator.set_weights([np.random.default_rng(0).normal(0, 0.2, weight.shape) for weight in generator.get_weights()])
+    images = np.random.default_rng(0).random((1, 40, 50, 3), np.float32) - 0.5
+    whole, radius = np.array(generator.restore_scale(0, images)), generator.scales[0].radius
+    for top, bottom, left, right in [(0, 40, 0, 50), (5, 40, 0, 30), (0, 33, 8, 50), (5, 35, 8, 43)]:
+        cut = tuple(map(int, (top > 0, bottom < 40, left > 0, right < 50)))
+        tile = generator.restore_scale(0, images[:, top:bottom, left:right], cut=cut)
+        top, bottom, left, right = (
+            side + sign * radius * inside
+            for side, sign, inside in zip((top, bottom, left, right), (1, -1, 1, -1), cut, strict=True)
+        )
+        np.testing.assert_allclose(tile, whole[:, top:bottom, left:right], atol=1e-6)
+
+
 def test_a_global_residual_starts_as_the_identity():
     blurry = pyramid()
     for level, restored in zip(blurry, Generator(3, 1, 4, global_residual=True)(blurry), strict=True):

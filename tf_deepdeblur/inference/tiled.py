@@ -2,13 +2,15 @@
 
 The whole network sees 572 pixels around a pixel, but each scale alone only 80 of its own pixels (radius 2 times 40
 convolutions), and what passes from one scale to the next is a 3-channel image. So the scales run one after the other,
-coarsest first, each tile by tile with a halo of the scale's own radius. Inside the image a tile drops after every
-ResBlock the pixels that zero padding has spoiled, so that the halo costs half of what it would cost if it were cut off
-at the end; where a tile ends at the image's border the zero padding is the network's own. Of whole images there are in
-memory only the integers in and out, the coarser levels of the pyramid and the last latent image.
+coarsest first, each tile by tile with a halo of the scale's own radius, which ``ScaleNetwork`` drops as it goes. Of
+whole images there are in memory only the integers in and out, the coarser levels of the pyramid and the last latent
+image. An image that suits one tile is restored at once, by the function that an export computes.
 
-An image that suits one tile is restored at once, by the very function that an export computes.
+In float32 the pixels are those of the untiled network but for rounding: sums may be taken in another order, which shows
+where a value lies on the edge between two grey levels.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -16,8 +18,9 @@ from absl import logging
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference import tiling, whole
+from tf_deepdeblur.inference import tiling
 from tf_deepdeblur.io.pixels import to_float, to_integers
+from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
 
 SMALLEST_TILE = 32
@@ -38,7 +41,7 @@ class TiledGenerator:
     """A callable: blurry integer image [H, W, 3] in, restored image of the same size and type out.
 
     Args:
-        generator: Generator; it computes in its own dtype policy and with the weights that it has at the time.
+        generator: computes in its own dtype policy and with the weights that it has at the time.
         tile: side of the tiles in pixels of each scale, without their halo, at least 32; 0 makes one tile of the image;
             "auto" makes the largest tiles that suit the free memory. Where memory runs out the side is halved.
 
@@ -46,16 +49,26 @@ class TiledGenerator:
         InputError: if ``tile`` is none of these.
     """
 
-    def __init__(self, generator, tile="auto"):
+    def __init__(self, generator: Generator, tile: int | str = "auto"):
+        if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= SMALLEST_TILE)):
+            raise InputError(f"`tile` must be auto, 0 (off) or at least {SMALLEST_TILE} pixels, got {tile!r}")
         self.generator = generator
-        self.tile = _checked(tile)
+        self.tile = tile
         self._largest = None  # tiles must not be larger, as memory has run out
-        self._area = None
+        self._area = None  # pixels that a tile may see, chosen at the first image
+
+        def restore(images):
+            restored = generator(to_float(images))
+            return to_integers(restored, images.dtype), tf.reduce_all(tf.math.is_finite(restored))
+
+        self._whole = {
+            dtype: tf.function(restore, input_signature=[tf.TensorSpec([None, None, None, 3], dtype)])
+            for dtype in ("uint8", "uint16")
+        }
         self._halve = tf.function(lambda image: gaussian_pyramid(image, 2)[1], input_signature=[_IMAGE])
-        self._whole = {dtype: _whole_function(generator, dtype) for dtype in ("uint8", "uint16")}
         self._scales = [_scale_function(generator, k) for k in range(generator.num_scales)]
 
-    def __call__(self, image, progress=None):
+    def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image.
 
         Args:
@@ -66,36 +79,29 @@ class TiledGenerator:
             NotFinite: if the network gives a value that is not finite.
             InputError: if memory does not suffice for the smallest tiles.
         """
-        if self._is_one_tile(image):
-            try:
-                return self._restore_whole(image, progress)
-            except _OUT_OF_MEMORY as error:
-                self._largest = _halved_side(max(image.shape), error)
-        return self._restore_in_tiles(image, progress)
-
-    def _is_one_tile(self, image):
-        side = self._side(0, image)
-        return side == 0 or side >= max(image.shape)
-
-    def _restore_whole(self, image, progress):
-        restored, is_finite = self._whole[image.dtype.name](image[None])
+        if 0 < self._side(0, image) < max(image.shape):
+            return self._restore_in_tiles(image, progress)
+        try:
+            restored, is_finite = (result.numpy() for result in self._whole[image.dtype.name](image[None]))
+        except _OUT_OF_MEMORY as error:
+            self._largest = _halved_side(max(image.shape), error)
+            return self._restore_in_tiles(image, progress)
         if not is_finite:
             raise NotFinite("The network gives values that are not finite")
         if progress:
             progress(1.0)
-        return restored.numpy()[0]
+        return restored[0]
 
     def _restore_in_tiles(self, image, progress):
         pyramid = [np.asarray(pad_for_pyramid(image[None], self.generator.num_scales))[0]]
-        for _ in range(1, self.generator.num_scales):
+        while len(pyramid) < self.generator.num_scales:
             pyramid.append(self._halved(pyramid[-1]))
-        total, done = sum(map(_area, pyramid)), 0
+        areas = [level.shape[0] * level.shape[1] for level in pyramid]
         restored = None
-        while pyramid:
-            blurry = pyramid.pop()
-            share = _share(progress, done, total)
-            restored = self._restore_scale(len(pyramid), blurry, restored, share)
-            done += _area(blurry)
+        for k in reversed(range(len(pyramid))):
+            before = sum(areas[k + 1 :])
+            report = lambda area, before=before: progress and progress((before + area) / sum(areas))  # noqa: E731
+            restored = self._restore_scale(k, pyramid.pop(), restored, report)
         return restored[: image.shape[0], : image.shape[1]]
 
     def _halved(self, image):
@@ -107,57 +113,55 @@ class TiledGenerator:
             halved[_half(rows.kept), _half(columns.kept)] = window[_half(rows.inner), _half(columns.inner)]
         return halved
 
-    def _restore_scale(self, k, blurry, coarse, progress):
-        """Level k; when memory runs out all of it is restored anew, in tiles of half the side."""
+    def _restore_scale(self, k, blurry, coarse, report):
+        """Level k in the type of ``blurry``; when memory runs out it is begun again in tiles of half the side.
+
+        Args:
+            k: number of the level.
+            blurry: [H, W, 3]: the image itself or a coarser level of its pyramid, float32.
+            coarse: the restored level k + 1, float32; None at the coarsest level.
+            report: called after every tile with the number of this level's pixels that are done.
+        """
         side = self._side(k, blurry)
         while True:
+            restored, done = np.empty_like(blurry), 0
             try:
-                return self._restore_tiles(k, side, (blurry, coarse), progress)
+                for tile in tiling.tiles(*blurry.shape[:2], side, self.generator.scales[k].radius):
+                    pixels = self._restore_tile(k, tile, blurry, coarse)
+                    is_level = blurry.dtype == np.float32
+                    restored[tile.rows.kept, tile.columns.kept] = (
+                        pixels if is_level else to_integers(pixels, blurry.dtype)
+                    )
+                    done += tile.area
+                    report(done)
+                return restored
             except _OUT_OF_MEMORY as error:
                 side = self._largest = _halved_side(side or max(blurry.shape), error)
-
-    def _restore_tiles(self, k, side, images, progress):
-        blurry = images[0]
-        restored, done = np.empty_like(blurry), 0
-        for tile in tiling.tiles(*blurry.shape[:2], side, self.generator.scales[k].radius):
-            kept = self._restore_tile(k, tile, *images)
-            integers = blurry.dtype != np.float32
-            restored[tile.rows.kept, tile.columns.kept] = to_integers(kept, blurry.dtype) if integers else kept
-            done += tile.area
-            progress(done)
-        return restored
 
     def _restore_tile(self, k, tile, blurry, coarse):
         """The pixels of level k that a tile keeps, float32."""
         rows, columns = tile
-        window = _as_float(blurry[rows.seen, columns.seen])
-        arguments = [window, (*rows.cut, *columns.cut)]
+        arguments = [_as_float(blurry[rows.seen, columns.seen]), (*rows.cut, *columns.cut)]
         if coarse is not None:
             parts, skipped = zip(*(tiling.coarser(span, self.generator.kernel_size // 2) for span in tile), strict=True)
             arguments += [_as_float(coarse[parts]), skipped]
         restored = self._scales[k](*arguments).numpy()[0]
         if not np.isfinite(restored).all():
             raise NotFinite(f"Scale {k} of the network gives values that are not finite")
-        return restored[_remaining(rows), _remaining(columns)]
+        return restored[rows.remaining, columns.remaining]
 
     def _side(self, k, image):
         """Side of the tiles for an image of scale k; 0 for the whole image."""
         side = self.tile
         if side == "auto":
-            self._area = self._area or _affordable_area(self.generator.filters)
+            if self._area is None:
+                budget = _GPU_BUDGET if tf.config.list_physical_devices("GPU") else _CPU_BUDGET
+                free = runtime.free_memory()
+                budget = budget if free is None else min(budget, free // 2)
+                self._area = int(budget / (_MAPS * 4 * self.generator.filters))
             side = tiling.largest_side(*image.shape[:2], self.generator.scales[k].radius, self._area)
             side = max(side, SMALLEST_TILE)
         return min(side or self._largest, self._largest) if self._largest else side
-
-
-def _whole_function(generator, dtype):
-    """The network on a batch of images of any size, integers in and out, and whether all values were finite."""
-
-    def restore(images):
-        restored = whole.restore(images, generator, generator.num_scales)
-        return to_integers(restored, dtype), tf.reduce_all(tf.math.is_finite(restored))
-
-    return tf.function(restore, input_signature=[tf.TensorSpec([None, None, None, 3], dtype)])
 
 
 def _scale_function(generator, k):
@@ -169,42 +173,17 @@ def _scale_function(generator, k):
     """
 
     def restore(blurry, cut, *coarse):
-        inputs = [blurry]
+        upconvolved = None
         if coarse:
-            inputs.append(_rectangle(generator.upconvs[k](coarse[0]), coarse[1], tf.shape(blurry)[1:3]))
-        network = generator.scales[k]
-        restored = _valid(network, tf.concat(inputs, axis=-1), cut)
-        return restored + _trimmed(blurry, network.radius * cut) if generator.global_residual else restored
+            latent, skipped = coarse
+            stop = skipped + tf.shape(blurry)[1:3]
+            upconvolved = generator.upconvs[k](latent)[:, skipped[0] : stop[0], skipped[1] : stop[1]]
+        return generator.restore_scale(k, blurry, upconvolved, cut)
 
     signature = [_IMAGE, tf.TensorSpec([4], tf.int32)]
     if k + 1 < generator.num_scales:
         signature += [_IMAGE, tf.TensorSpec([2], tf.int32)]
     return tf.function(restore, input_signature=signature)
-
-
-def _valid(network, images, cut):
-    """``network(images)`` without the pixels that its zero padding reaches from the sides in ``cut``."""
-    radius = network.radius // (2 * len(network.blocks) + 2)  # of one convolution
-    features = _trimmed(network.head(images), radius * cut)
-    for block in network.blocks:
-        features = _trimmed(block(features), 2 * radius * cut)
-    return _trimmed(network.tail(features), radius * cut)
-
-
-def _trimmed(images, margins):
-    size = tf.shape(images)
-    return images[:, margins[0] : size[1] - margins[1], margins[2] : size[2] - margins[3]]
-
-
-def _rectangle(images, top_left, size):
-    bottom_right = top_left + size
-    return images[:, top_left[0] : bottom_right[0], top_left[1] : bottom_right[1]]
-
-
-def _remaining(span):
-    """What a tile keeps, counted from the first pixel that a scale's function returns."""
-    first = 0 if span.cut[0] else span.start
-    return slice(first, first + span.stop - span.start)
 
 
 def _as_float(window):
@@ -216,31 +195,9 @@ def _half(part):
     return slice(part.start // 2, part.stop // 2)
 
 
-def _area(image):
-    return image.shape[0] * image.shape[1]
-
-
-def _share(progress, done, total):
-    """A function of the pixels of one scale that are done, which tells ``progress`` the share of the whole work."""
-    return lambda area: progress and progress((done + area) / total)
-
-
-def _affordable_area(filters):
-    """Pixels that a tile may see."""
-    budget = _GPU_BUDGET if tf.config.list_physical_devices("GPU") else _CPU_BUDGET
-    free = runtime.free_memory()
-    return int(min(budget, budget if free is None else free // 2) / (_MAPS * 4 * filters))
-
-
 def _halved_side(side, error):
     if side // 2 < SMALLEST_TILE:
         raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
     half = side // 4 * 2
     logging.warning("Out of memory with tiles of %d pixels: going on with %d", side, half)
     return half
-
-
-def _checked(tile):
-    if tile == "auto" or (isinstance(tile, int) and (tile == 0 or tile >= SMALLEST_TILE)):
-        return tile
-    raise InputError(f"tile must be auto, 0 (off) or at least {SMALLEST_TILE} pixels, got {tile!r}")

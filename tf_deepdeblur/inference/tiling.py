@@ -20,24 +20,30 @@ class Span(NamedTuple):
     length: int
 
     @property
-    def kept(self):
+    def kept(self) -> slice:
         """The slice that the tile restores."""
         return slice(self.start, self.stop)
 
     @property
-    def seen(self):
+    def seen(self) -> slice:
         """The slice that the tile has to see."""
         return slice(self.low, self.high)
 
     @property
-    def inner(self):
+    def inner(self) -> slice:
         """``kept``, counted from the first pixel that is seen."""
         return slice(self.start - self.low, self.stop - self.low)
 
     @property
-    def cut(self):
+    def cut(self) -> tuple[int, int]:
         """(before, behind): 1 where what is seen ends inside the image, 0 where the image ends with it."""
         return int(self.low > 0), int(self.high < self.length)
+
+    @property
+    def remaining(self) -> slice:
+        """``kept``, counted from the first pixel that is left when the sides in ``cut`` have lost the halo."""
+        first = 0 if self.low > 0 else self.start
+        return slice(first, first + self.stop - self.start)
 
 
 class Tile(NamedTuple):
@@ -47,12 +53,12 @@ class Tile(NamedTuple):
     columns: Span
 
     @property
-    def area(self):
+    def area(self) -> int:
         """How many pixels the tile restores."""
         return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
 
 
-def tiles(height, width, side, halo):
+def tiles(height: int, width: int, side: int, halo: int) -> list[Tile]:
     """Tiles that restore every pixel of an image exactly once, row by row.
 
     Args:
@@ -65,15 +71,15 @@ def tiles(height, width, side, halo):
     return [Tile(*pair) for pair in itertools.product(rows, columns)]
 
 
-def spans(length, side, halo):
+def spans(length: int, side: int, halo: int) -> list[Span]:
     """The tiles of one axis, from first to last; all but the last are an even number of pixels long."""
     count = math.ceil(length / even(side)) if side else 1
     step = even(math.ceil(length / count))
-    starts = range(0, length, step)
-    return [_span(start, min(start + step, length), length, halo) for start in starts]
+    bounds = [(start, min(start + step, length)) for start in range(0, length, step)]
+    return [Span(start, stop, max(0, start - halo), min(length, stop + halo), length) for start, stop in bounds]
 
 
-def largest_side(height, width, halo, area):
+def largest_side(height: int, width: int, halo: int, area: int) -> int:
     """The largest even side of tiles that see, with their halo, at most ``area`` pixels; at least 2.
 
     The whole image in one tile, if that sees no more.
@@ -85,7 +91,7 @@ def largest_side(height, width, halo, area):
     return max(2, (across - 2 * halo) // 2 * 2)
 
 
-def coarser(span, radius):
+def coarser(span: Span, radius: int) -> tuple[slice, int]:
     """Which pixels of the next coarser scale an up-convolution to the pixels that ``span`` sees has to see itself.
 
     Args:
@@ -100,10 +106,6 @@ def coarser(span, radius):
     return slice(first, last), span.low - 2 * first
 
 
-def even(number):
+def even(number: int) -> int:
     """The smallest even number that is not below ``number``."""
     return number + number % 2
-
-
-def _span(start, stop, length, halo):
-    return Span(start, stop, max(0, start - halo), min(length, stop + halo), length)

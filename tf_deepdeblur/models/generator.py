@@ -15,7 +15,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tf_deepdeblur.models.layers import ScaleNetwork, UpConv, check_images, check_sizes, register
+from tf_deepdeblur.models.layers import ScaleNetwork, UpConv, check_images, check_sizes, register, trim
 from tf_deepdeblur.pyramid import Tensor, gaussian_pyramid, pad_for_pyramid
 
 
@@ -92,20 +92,34 @@ class Generator(keras.Model):
         self._check(blurry)
         if isinstance(blurry, (list, tuple)):
             return self._restore_pyramid([ops.cast(level, "float32") for level in blurry])
-        height, width = ops.shape(blurry)[1:3]
-        padded = pad_for_pyramid(ops.cast(blurry, "float32"), self.num_scales)
-        return self._restore_pyramid(gaussian_pyramid(padded, self.num_scales))[0][:, :height, :width]
+        images = ops.cast(blurry, "float32")
+        padded = pad_for_pyramid(images, self.num_scales)
+        restored = self._restore_pyramid(gaussian_pyramid(padded, self.num_scales))[0]
+        if padded is images:
+            return restored
+        height, width = ops.shape(images)[1:3]
+        return restored[:, :height, :width]
 
     def compute_output_spec(self, blurry: Any) -> Any:
         """Shapes and types for symbolic inputs; Keras would find them by a trial, which JAX cannot do for any size."""
         self._check(blurry)
         return keras.tree.map_structure(lambda images: keras.KerasTensor(images.shape, dtype="float32"), blurry)
 
-    def restore_scale(self, k: int, blurry: Tensor, upconvolved: Tensor | None = None) -> Tensor:
-        """Restores level k alone: ``upconvolved`` is the coarser result at this size, None at the coarsest level."""
+    def restore_scale(
+        self, k: int, blurry: Tensor, upconvolved: Tensor | None = None, cut: Tensor | None = None
+    ) -> Tensor:
+        """Restores level k alone, whole or a tile of it.
+
+        Args:
+            k: number of the level; 0 is the finest.
+            blurry: float32 [N, H, W, 3].
+            upconvolved: the coarser result, upconvolved to the same size; None at the coarsest level.
+            cut: which sides of a tile lie inside the image, and so lose the scale's radius; see ``ScaleNetwork.call``.
+        """
+        scale = self.scales[k]
         inputs = blurry if upconvolved is None else ops.concatenate([blurry, upconvolved], axis=-1)
-        restored = self.scales[k](inputs)
-        return blurry + restored if self.global_residual else restored
+        restored = scale(inputs, cut=cut)
+        return trim(blurry, scale.radius, cut) + restored if self.global_residual else restored
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, so that a ``.keras`` file carries its architecture."""

@@ -96,12 +96,24 @@ class ScaleNetwork(layers.Layer):
         self.tail.build(features)
         self.built = True
 
-    def call(self, images: Tensor) -> Tensor:
-        """Restores one scale."""
-        features = self.head(images)
+    def call(self, images: Tensor, cut: Tensor | None = None) -> Tensor:
+        """Restores one scale, or a tile of it.
+
+        Args:
+            images: float tensor [N, H, W, C].
+            cut: None for whole images; for tiles four integers, 1 where the top, bottom, left and right side lies
+                inside the whole image, 0 where it is the whole image's border.
+
+        Returns:
+            [N, H, W, 3]; a side that is cut loses ``radius`` pixels. What is left equals the same part of the whole
+            image's result: after every ResBlock the pixels are dropped that the zero padding of a cut side has reached,
+            which costs half of what dropping all of them at the end would.
+        """
+        radius = self.kernel_size // 2
+        features = trim(self.head(images), radius, cut)
         for block in self.blocks:
-            features = block(features)
-        return self.tail(features)
+            features = trim(block(features), 2 * radius, cut)
+        return trim(self.tail(features), radius, cut)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -146,6 +158,15 @@ class UpConv(layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {**super().get_config(), "kernel_size": self.kernel_size}
+
+
+def trim(images: Tensor, margin: int, cut: Tensor | None) -> Tensor:
+    """Takes ``margin`` pixels from the sides of [N, H, W, C] that are 1 in ``cut``: top, bottom, left, right."""
+    if cut is None:
+        return images
+    height, width = ops.shape(images)[1:3]
+    top, bottom, left, right = (margin * cut[side] for side in range(4))
+    return images[:, top : height - bottom, left : width - right]
 
 
 def check_images(images: Tensor) -> None:
