@@ -15,7 +15,7 @@ from .config import OptimizerConfig as OptimizerConfig
 from .config import RuntimeConfig as RuntimeConfig
 from .config import TrainConfig as TrainConfig
 from .errors import InputError as InputError
-from .evaluation.evaluate import evaluate as evaluate
+from .evaluation import evaluate as evaluate
 from .inference import Deblurrer as Deblurrer
 from .models import Discriminator as Discriminator
 from .models import Generator as Generator

@@ -87,7 +87,7 @@ TREES = {"gopro": gopro_tree, "reds": reds_tree, "pairs": pairs_tree}
 @pytest.mark.parametrize("benchmark", TREES)
 def test_pairs_have_one_reference_of_the_evaluation_split(tmp_path, benchmark):
     TREES[benchmark](tmp_path)
-    samples = testsets.load(benchmark, tmp_path)
+    samples = testsets.load(benchmark, tmp_path).samples
     assert len(samples) == 2
     assert [references(sample) for sample in samples] == [[3], [3]]
     assert samples[0].name == str(samples[0].blurry.relative_to(tmp_path).with_suffix(""))
@@ -96,11 +96,13 @@ def test_pairs_have_one_reference_of_the_evaluation_split(tmp_path, benchmark):
 @pytest.mark.parametrize(("blur_key", "level"), [("blur", 1), ("blur_gamma", 2)])
 def test_gopro_takes_the_blurry_images_of_its_key(tmp_path, blur_key, level):
     gopro_tree(tmp_path)
-    assert {int(read_image(sample.blurry)[0, 0, 0]) for sample in testsets.load("gopro", tmp_path, blur_key)} == {level}
+    test_set = testsets.load("gopro", tmp_path, blur_key)
+    assert {int(read_image(sample.blurry)[0, 0, 0]) for sample in test_set.samples} == {level}
+    assert (test_set.name, test_set.blur_key) == ("gopro", blur_key)
 
 
 def test_kohler_lists_48_images_with_numbered_references(tmp_path):
-    samples = testsets.load("kohler", kohler_tree(tmp_path, frames=11))
+    samples = testsets.load("kohler", kohler_tree(tmp_path, frames=11)).samples
     assert [sample.name for sample in samples] == [f"Blurry{scene}_{kernel}" for scene, kernel in KOHLER]
     assert references(samples[47]) == list(range(1, 12))
 
@@ -109,18 +111,18 @@ def test_kohler_takes_blurry_images_beside_the_references(tmp_path):
     kohler_tree(tmp_path)
     for path in (tmp_path / "BlurryImages").iterdir():
         path.rename(tmp_path / path.name)
-    assert len(testsets.load("kohler", tmp_path)) == 48
+    assert len(testsets.load("kohler", tmp_path).samples) == 48
 
 
 def test_kohler_leaves_out_the_frames_that_its_own_code_leaves_out(tmp_path):
     present = [number for number in range(1, 200) if number != 30]
-    samples = testsets.load("kohler", kohler_tree(tmp_path, special=present))
+    samples = testsets.load("kohler", kohler_tree(tmp_path, special=present)).samples
     assert references(samples[2]) == [*range(1, 30), *range(31, 199)]
 
 
 def test_kohler_mat_files_hold_the_same_frames(tmp_path):
     use_mat_files(kohler_tree(tmp_path))
-    samples = testsets.load("kohler", tmp_path)
+    samples = testsets.load("kohler", tmp_path).samples
     assert references(samples[1]) == list(range(1, 201))
     assert references(samples[2]) == [*range(1, 30), *range(31, 199)]
     assert references(samples[3]) == [1, 2, 3]
@@ -150,7 +152,7 @@ def test_kohler_without_a_blurry_image_names_it(tmp_path):
 def test_kohler_mat_file_that_is_not_uint8_is_refused(tmp_path):
     use_mat_files(kohler_tree(tmp_path), frames=3, dtype=np.float64)
     with pytest.raises(InputError, match=r"GroundTruth1_2\.mat.*uint8.*float64"):
-        references(testsets.load("kohler", tmp_path)[1])
+        references(testsets.load("kohler", tmp_path).samples[1])
 
 
 @pytest.mark.parametrize("content", [b"", b"not a matrix" * 20])
@@ -159,32 +161,32 @@ def test_kohler_mat_file_that_cannot_be_read_is_refused(tmp_path, content):
     path = tmp_path / "groundTruthMatFiles" / "GroundTruth1_2.mat"
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"GroundTruth1_2\.mat.*PNG"):
-        references(testsets.load("kohler", tmp_path)[1])
+        references(testsets.load("kohler", tmp_path).samples[1])
 
 
 def test_kohler_mat_file_of_something_else_is_refused(tmp_path):
     use_mat_files(kohler_tree(tmp_path))
     io.savemat(tmp_path / "groundTruthMatFiles" / "GroundTruth1_2.mat", {"kernel": np.zeros(3)})
     with pytest.raises(InputError, match=r"GroundTruth1_2\.mat.*no variable GroundTruth"):
-        references(testsets.load("kohler", tmp_path)[1])
+        references(testsets.load("kohler", tmp_path).samples[1])
 
 
 def test_lai_real_images_have_no_references(tmp_path):
     lai_tree(tmp_path)
-    samples = testsets.load("lai", tmp_path)
+    samples = testsets.load("lai", tmp_path).samples
     assert [(sample.name, references(sample)) for sample in samples] == [("boat1", []), ("wheel", [])]
-    assert testsets.load("lai", tmp_path / "real_dataset") == samples
+    assert testsets.load("lai", tmp_path / "real_dataset").samples == samples
 
 
 @pytest.mark.parametrize(("kind", "suffix"), [("uniform", "kernel"), ("nonuniform", "gyro")])
 def test_lai_synthetic_images_share_the_ground_truth(tmp_path, kind, suffix):
     lai_tree(tmp_path)
-    samples = testsets.load(f"lai_{kind}", tmp_path)
+    samples = testsets.load(f"lai_{kind}", tmp_path).samples
     assert [sample.name for sample in samples] == [
         f"{name}_{suffix}_0{number}" for name in ("people_01", "text_02") for number in (1, 2)
     ]
     assert [references(sample) for sample in samples] == [[1], [1], [2], [2]]
-    assert testsets.load(f"lai_{kind}", tmp_path / "synthetic_dataset") == samples
+    assert testsets.load(f"lai_{kind}", tmp_path / "synthetic_dataset").samples == samples
 
 
 def test_lai_without_ground_truth_names_the_file(tmp_path):
@@ -197,7 +199,7 @@ def test_lai_without_ground_truth_names_the_file(tmp_path):
 @pytest.mark.parametrize("camera", ["J", "R"])
 def test_realblur_follows_its_list(tmp_path, camera):
     realblur_tree(tmp_path, camera)
-    samples = testsets.load(f"realblur_{camera.lower()}", tmp_path)
+    samples = testsets.load(f"realblur_{camera.lower()}", tmp_path).samples
     assert [sample.name for sample in samples] == ["scene004/blur_1", "scene004/blur_2", "scene010/blur_1"]
     assert [references(sample) for sample in samples] == [[3]] * 3
     assert int(read_image(samples[0].blurry)[0, 0, 0]) == 1
@@ -219,7 +221,7 @@ def test_realblur_list_with_another_number_of_columns_is_refused(tmp_path):
 def test_a_reference_of_another_size_is_refused_when_it_is_read(tmp_path):
     lai_tree(tmp_path)
     write(tmp_path / "synthetic_dataset" / "ground_truth" / "text_02.png", height=7)
-    sample = testsets.load("lai_uniform", tmp_path)[2]
+    sample = testsets.load("lai_uniform", tmp_path).samples[2]
     with pytest.raises(InputError, match=r"text_02\.png.*\(7, 8, 3\).*\(6, 8, 3\)"):
         references(sample)
 

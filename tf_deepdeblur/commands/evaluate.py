@@ -37,13 +37,12 @@ def main(argv: Sequence[str]) -> int:
     cli.reject_arguments(argv)
     names = named(_MODEL.value)
     runtime.import_tensorflow_quietly()
-    from tf_deepdeblur.evaluation import testsets
-    from tf_deepdeblur.evaluation.evaluate import evaluate, write_comparison
+    from tf_deepdeblur.evaluation import evaluate, load, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.models.saving import find_model
 
     models = {name: find_model(model) for name, model in names.items()}
-    samples = testsets.load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
+    test_set = load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
     for name, path in models.items():
         deblur = Deblurrer.load(path, precision=_PRECISION.value)
@@ -51,10 +50,8 @@ def main(argv: Sequence[str]) -> int:
         column = name if is_export else f"{name} (K = {deblur.num_scales})"
         results[column] = evaluate(
             deblur,
-            samples,
+            test_set,
             output_dir / name if len(models) > 1 else output_dir,
-            benchmark=_BENCHMARK.value,
-            blur_key=_BLUR_KEY.value if _BENCHMARK.value == "gopro" else None,
             model=f"{path} (sha256 {digest(path)[:12]}, precision {'as exported' if is_export else _PRECISION.value})",
             limit=_LIMIT.value,
             progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),

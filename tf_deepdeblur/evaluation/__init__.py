@@ -1,4 +1,4 @@
-"""How well a network restores the images of a test set."""
+"""Scores deblurring functions on test sets, as the paper's section 4 does."""
 
 import lazy_loader
 

@@ -15,6 +15,7 @@ filter of the 9/7 wavelet between them, and contrast and structure averaged over
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -44,7 +45,7 @@ class Score:
     mssim_frame: int
 
 
-def score(output, references, num_threads=None):
+def score(output: np.ndarray, references: Sequence[np.ndarray], num_threads: int | None = None) -> Score:
     """Scores one output against all poses of the camera.
 
     Args:
@@ -68,7 +69,7 @@ def score(output, references, num_threads=None):
     return Score(float(psnrs[psnr_frame]), float(mssims[mssim_frame]), psnr_frame, mssim_frame)
 
 
-def register(reference_mean, output_spectrum):
+def register(reference_mean: np.ndarray, output_spectrum: np.ndarray) -> tuple[int, int]:
     """The shift (rows, columns) to apply to an output so that it lies on the reference.
 
     Args:
@@ -82,13 +83,13 @@ def register(reference_mean, output_spectrum):
     return _signed(int(row), height), _signed(int(column), width)
 
 
-def psnr(a, b):
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """10 log10(255^2 / mean squared error) of two float64 [H, W]; +inf for identical ones."""
     error = float(np.mean(np.square(a - b)))
     return 10 * math.log10(255**2 / error) if error else math.inf
 
 
-def mssim(a, b):
+def mssim(a: np.ndarray, b: np.ndarray) -> float:
     """MeTriX MuX's five-scale SSIM of two float64 [H, W] in 0..255 with sides of at least 161."""
     value = 1.0
     for weight in _WEIGHTS:
@@ -111,7 +112,7 @@ class _Output:
         self._grey = self._pixels @ _GREY
         self._spectrum = fft.rfft2(self._pixels @ _MEAN)
 
-    def compare(self, reference):
+    def compare(self, reference: np.ndarray) -> tuple[float, float]:
         """PSNR and MSSIM against one reference, uint8 [H, W, 3]."""
         _require_image(reference, "the reference")
         if reference.shape != self._pixels.shape:

@@ -1,6 +1,11 @@
 """The summary of an evaluation, and its table beside the paper's Tables 2 and 3."""
 
 import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tf_deepdeblur.io.atomic import write_atomically
 
 MEASURES = {
     "psnr": ("PSNR (dB)", ".2f"),
@@ -36,37 +41,44 @@ _LAI = "Lai et al. search the sub-pixel shift with the highest score"
 _ALIGNED = {"realblur_j": _REALBLUR, "realblur_r": _REALBLUR, "lai_uniform": _LAI, "lai_nonuniform": _LAI}
 
 
-def summarise(rows, header, num_available):
-    """The content of ``results.json``.
+def summarise(rows: Sequence[dict], header: Mapping[str, str | None], num_available: int) -> dict:
+    """Returns the content of ``results.json``.
 
     Args:
-        rows: list of dicts, each with "name", the measures it has, and "blurry" with the blurry image's measures.
+        rows: dicts with "name", the scores the image has, and "blurry" with the blurry image's scores.
         header: dict with "benchmark", "blur_key" and "model".
-        num_available: images that the benchmark has.
+        num_available: number of images in the test set.
 
     Returns:
-        Dict with the header, "num_images", "num_available", "mean" and "blurry" (means of the measures that every row
+        Dict with the header, "num_images", "num_available", "mean" and "blurry" (means of the scores that every row
         has: images without a reference have none) and "rows". "seconds" is the mean of the calls that were timed.
     """
-    timed = [row["seconds"] for row in rows if row["seconds"] is not None]
-    mean = _means(rows) | ({"seconds": _mean(timed)} if timed else {})
-    blurry = _means([row["blurry"] for row in rows])
+    seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
     return {
         **header,
         "num_images": len(rows),
         "num_available": num_available,
-        "mean": mean,
-        "blurry": blurry,
-        "rows": rows,
+        "mean": _means(rows) | ({"seconds": _mean(seconds)} if seconds else {}),
+        "blurry": _means([row["blurry"] for row in rows]),
+        "rows": list(rows),
     }
 
 
-def markdown(by_column):
-    """``results.md``: the means in the paper's form, with the paper's numbers beside them where they are comparable.
+def write_comparison(by_column: Mapping[str, dict], output_dir: str | os.PathLike) -> None:
+    """Writes ``results.md``, with a column for each of several models.
 
     Args:
-        by_column: dict of results as ``summarise`` gives them, of one benchmark and its same images, by the title of
-            their column: one for every model.
+        by_column: results of ``evaluate`` on the same images, by the title of their column.
+        output_dir: folder to write to.
+    """
+    write_atomically(Path(output_dir).expanduser() / "results.md", markdown(by_column))
+
+
+def markdown(by_column: Mapping[str, dict]) -> str:
+    """Returns the means in the paper's form, with the paper's numbers beside them where they are comparable.
+
+    Args:
+        by_column: results as ``summarise`` gives them, of the same images, by the title of their column.
     """
     first = next(iter(by_column.values()))
     paper = _paper_columns(first)
@@ -74,25 +86,23 @@ def markdown(by_column):
     table = [columns, ["---"] * len(columns)]
     for measure, (title, form) in MEASURES.items():
         if measure in first["mean"]:
-            values = [first["blurry"].get(measure), *(results["mean"].get(measure) for results in by_column.values())]
-            theirs = paper.get(measure, ["-"] * len(_METHODS)) if paper else []
-            table.append([title, *(_number(value, form) for value in values), *theirs])
+            means = [first["blurry"], *(results["mean"] for results in by_column.values())]
+            ours = [format(mean[measure], form) if measure in mean else "-" for mean in means]
+            table.append([title, *ours, *(paper.get(measure, ["-"] * len(_METHODS)) if paper else [])])
+    blur_key = f", {first['blur_key']}" if first["blur_key"] else ""
+    title = f"# {first['benchmark']}{blur_key}, {first['num_images']} images"
     lines = ["| " + " | ".join(cells) + " |" for cells in table]
-    return "\n".join([f"# {_title(first)}", "", *lines, "", *(f"- {note}" for note in _notes(by_column)), ""])
+    return "\n".join([title, "", *lines, "", *(f"- {note}" for note in notes(by_column)), ""])
 
 
-def _title(results):
-    blur_key = f", {results['blur_key']}" if results["blur_key"] else ""
-    return f"{results['benchmark']}{blur_key}, {results['num_images']} images"
-
-
-def _notes(by_column):
+def notes(by_column: Mapping[str, dict]) -> Iterator[str]:
+    """Yields what a reader must know to compare the numbers of ``markdown`` with others."""
     yield from (f"{column}: {results['model'] or 'a model without a name'}." for column, results in by_column.items())
-    yield "Means of the values of each image, taken on 8-bit pixels."
+    yield "Means of the values of each image, computed on 8-bit pixels."
     results = next(iter(by_column.values()))
     yield from (note for measure, note in _VARIANTS.items() if measure in results["mean"])
     if "psnr" not in results["mean"]:
-        yield "There are no sharp images, so there is nothing to measure: see sheet.png."
+        yield "The test set has no sharp images, so there are no scores: see sheet.png."
     if results["num_images"] < results["num_available"]:
         yield f"Only {results['num_images']} of {results['num_available']} images: not comparable with whole sets."
     if results["benchmark"] == "gopro" and results["blur_key"] != "blur_gamma":
@@ -116,7 +126,3 @@ def _means(rows):
 
 def _mean(values):
     return math.fsum(values) / len(values)
-
-
-def _number(value, form):
-    return "-" if value is None else format(value, form)

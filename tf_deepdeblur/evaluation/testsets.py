@@ -1,4 +1,4 @@
-"""The benchmarks' folders as lists of one type, Sample; no image is read before it is asked for.
+"""The folders of the test sets as lists of one type, Sample; images are read lazily.
 
 =============  ==========================================================================================
 name           what ``data_dir`` holds
@@ -17,14 +17,15 @@ realblur_j     RealBlur-J: ``RealBlur_J_test_list.txt`` and the files it names
 realblur_r     RealBlur-R: ``RealBlur_R_test_list.txt`` and the files it names
 =============  ==========================================================================================
 
-RealBlur's authors align each output before they compare, which is not done here, nor is Lai et al.'s sub-pixel search:
-for these sets compare models with each other, not with published tables.
+RealBlur's authors align each output before they compare, and Lai et al. search the best sub-pixel shift. Neither is
+done here: on these sets compare models with each other, not with published tables.
 """
 
 import dataclasses
-import functools
+import os
 import re
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -34,16 +35,17 @@ from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io import pixels
 
+BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
 _UNSCORED_FRAMES = {"1_3": {30, 199, 200}}  # left out by the Koehler data set's own code, counted from 1
 _MAT_ERRORS = (OSError, ValueError, TypeError, NotImplementedError, zlib.error, io.matlab.MatReadError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One blurry image of a benchmark.
+    """One blurry image of a test set.
 
     Attributes:
-        name: unique in its benchmark; slashes separate folders, no suffix.
+        name: unique in its test set, without suffix; slashes separate folders.
         blurry: the image file.
         references: sharp image files, or one ``.mat`` file that holds them all; empty if no sharp image exists.
     """
@@ -53,33 +55,58 @@ class Sample:
     references: tuple[Path, ...] = ()
 
 
-def load(benchmark, data_dir, blur_key="blur_gamma"):
-    """The samples of a benchmark, in a fixed order.
+@dataclasses.dataclass(frozen=True)
+class TestSet:
+    """Blurry images with their references.
+
+    Attributes:
+        name: one of BENCHMARKS, or any other name for images of your own.
+        samples: the images, in a fixed order.
+        blur_key: "blur_gamma" or "blur" for gopro, None for the others; it is written beside the scores.
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    blur_key: str | None = None
+
+
+def load(name: str, data_dir: str | os.PathLike, blur_key: str = "blur_gamma") -> TestSet:
+    """Finds the images of a test set.
 
     Args:
-        benchmark: one of BENCHMARKS; the module's docstring says what each expects in ``data_dir``.
+        name: one of BENCHMARKS; the module's docstring says what each expects in ``data_dir``.
         data_dir: the data set's folder.
         blur_key: "blur_gamma" (the paper's) or "blur"; only gopro has both.
 
     Raises:
         InputError: naming what is missing and the expected layout.
     """
-    if benchmark not in _LISTERS:
-        raise InputError(f"benchmark must be one of {', '.join(_LISTERS)}, got {benchmark!r}")
     data_dir = Path(data_dir).expanduser()
-    if not data_dir.is_dir():
-        raise InputError(f"{data_dir}: no such folder; give the folder of the {benchmark} data set")
-    samples = _LISTERS[benchmark](data_dir, blur_key)
+    if name in BENCHMARKS and not data_dir.is_dir():
+        raise InputError(f"{data_dir}: no such folder; give the folder of the {name} data set")
+    match name:
+        case "gopro" | "reds" | "pairs":
+            samples = paired(name, data_dir, blur_key)
+        case "kohler":
+            samples = kohler(data_dir)
+        case "lai":
+            samples = lai_real(data_dir)
+        case "lai_uniform" | "lai_nonuniform":
+            samples = lai_synthetic(data_dir, name.removeprefix("lai_"))
+        case "realblur_j" | "realblur_r":
+            samples = realblur(data_dir, name[-1].upper())
+        case _:
+            raise InputError(f"`benchmark` must be one of {', '.join(BENCHMARKS)}, got {name!r}")
     if not samples:
-        raise InputError(f"{data_dir}: no images of the {benchmark} data set in it; see its layout in the README")
-    return samples
+        raise InputError(f"{data_dir}: no images of the {name} data set in it; docs/evaluate.md shows its layout")
+    return TestSet(name, samples, blur_key if name == "gopro" else None)
 
 
-def open_references(sample):
-    """The sharp images of a sample as a sequence of uint8 [H, W, 3]; image files are read when they are indexed.
+def open_references(sample: Sample) -> Sequence[np.ndarray]:
+    """Returns the sharp images of a sample, uint8 [H, W, 3]; image files are read when they are indexed.
 
     Raises:
-        InputError: naming the file, if it cannot be read, is not uint8, or has not the blurry image's size.
+        InputError: naming the file, if it cannot be read, is not uint8, or does not have the blurry image's size.
     """
     size = pixels.image_size(sample.blurry)
     if sample.references and sample.references[0].suffix == ".mat":
@@ -87,42 +114,53 @@ def open_references(sample):
     return _ImageFiles(sample.references, size)
 
 
-def paired(dataset, data_dir, blur_key):
+def paired(dataset: str, data_dir: Path, blur_key: str) -> list[Sample]:
     """The evaluation split of a data set of pairs, found and checked as training does it."""
     pairs = find_pairs(dataset, data_dir, "eval", blur_key)
     check_pairs(pairs)
     return [Sample(str(PurePath(pair.name).with_suffix("")), pair.blurry, (pair.sharp,)) for pair in pairs]
 
 
-def kohler(data_dir):
+def kohler(data_dir: Path) -> list[Sample]:
     """The Koehler data set: 4 scenes x 12 trajectories with some 199 references each, or an error."""
     blurry = _first_folder(data_dir, ("BlurryImages", "blurryImage", "."), "Blurry1_1.png")
-    named = [(scene, kernel) for scene in range(1, 5) for kernel in range(1, 13)]
     return [
         Sample(f"Blurry{i}_{k}", _existing(blurry / f"Blurry{i}_{k}.png"), _kohler_references(data_dir, i, k))
-        for i, k in named
+        for i in range(1, 5)
+        for k in range(1, 13)
     ]
 
 
-def lai_real(data_dir):
+def lai_real(data_dir: Path) -> list[Sample]:
     """Lai et al.'s real photographs, without references."""
     folder = data_dir / "real_dataset"
     return [Sample(path.stem, path) for path in _image_files(folder if folder.is_dir() else data_dir)]
 
 
-def lai_synthetic(data_dir, kind):
+def lai_synthetic(data_dir: Path, kind: str) -> list[Sample]:
     """Lai et al.'s synthetic images; ``kind`` is "uniform" or "nonuniform"."""
     folder = _first_folder(data_dir, ("synthetic_dataset", "."), kind)
-    return [
-        Sample(path.stem, path, (_lai_truth(path, folder / "ground_truth"),)) for path in _image_files(folder / kind)
-    ]
+    samples = []
+    for path in _image_files(folder / kind):
+        name = re.sub(r"_(kernel|gyro)_\d+$", "", path.stem)
+        truth = _existing(folder / "ground_truth" / f"{name}{path.suffix}", path)
+        samples.append(Sample(path.stem, path, (truth,)))
+    return samples
 
 
-def realblur(data_dir, camera):
+def realblur(data_dir: Path, camera: str) -> list[Sample]:
     """RealBlur's test list; ``camera`` is "J" (the camera's JPEG) or "R" (raw)."""
     listing = _existing(data_dir / f"RealBlur_{camera}_test_list.txt")
-    lines = [line.split() for line in listing.read_text().splitlines() if line.strip()]
-    return [_realblur_sample(listing, line) for line in lines]
+    samples = []
+    for line in listing.read_text().splitlines():
+        names = line.split()
+        if not names:
+            continue
+        if len(names) != 2:
+            raise InputError(f"{listing}: a line must be '<sharp> <blurry>', got {line!r}; use the original list")
+        sharp, blurry = (_existing(listing.parent / name, listing) for name in names)
+        samples.append(Sample(f"{blurry.parent.parent.name}/{blurry.stem}", blurry, (sharp,)))
+    return samples
 
 
 class _ImageFiles:
@@ -170,20 +208,8 @@ def _kohler_references(data_dir, scene, kernel):
     return tuple(frames[number] for number in scored)
 
 
-def _scored(identity, numbers):
+def _scored(identity: str, numbers: Iterable[int]) -> list[int]:
     return [number for number in numbers if number not in _UNSCORED_FRAMES.get(identity, ())]
-
-
-def _realblur_sample(listing, line):
-    if len(line) != 2:
-        raise InputError(f"{listing}: a line must be '<sharp> <blurry>', got {' '.join(line)!r}; use the original list")
-    sharp, blurry = (_existing(listing.parent / name, listing) for name in line)
-    return Sample(f"{blurry.parent.parent.name}/{blurry.stem}", blurry, (sharp,))
-
-
-def _lai_truth(path, folder):
-    name = re.sub(r"_(kernel|gyro)_\d+$", "", path.stem)
-    return _existing(folder / f"{name}{path.suffix}", path)
 
 
 def _sized(image, size, path):
@@ -208,21 +234,3 @@ def _existing(path, wanted_by=None):
         why = f"which {wanted_by} needs" if wanted_by else "which belongs to the data set"
         raise InputError(f"{path}: no such file, {why}; unpack the data set again")
     return path
-
-
-def _without_blur_key(lister, *args):
-    return lambda data_dir, _: lister(data_dir, *args)
-
-
-_LISTERS = {
-    "gopro": functools.partial(paired, "gopro"),
-    "reds": functools.partial(paired, "reds"),
-    "pairs": functools.partial(paired, "pairs"),
-    "kohler": _without_blur_key(kohler),
-    "lai": _without_blur_key(lai_real),
-    "lai_uniform": _without_blur_key(lai_synthetic, "uniform"),
-    "lai_nonuniform": _without_blur_key(lai_synthetic, "nonuniform"),
-    "realblur_j": _without_blur_key(realblur, "J"),
-    "realblur_r": _without_blur_key(realblur, "R"),
-}
-BENCHMARKS = tuple(_LISTERS)

@@ -5,10 +5,10 @@ import pytest
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tf_deepdeblur import metrics
+from tf_deepdeblur import evaluation, metrics
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.evaluation import kohler
-from tf_deepdeblur.evaluation.evaluate import evaluate, evenly, write_comparison
+from tf_deepdeblur.evaluation import kohler, testsets
+from tf_deepdeblur.evaluation.report import write_comparison
 from tf_deepdeblur.evaluation.testsets import Sample, open_references
 from tf_deepdeblur.io.pixels import read_image, write_image
 
@@ -52,6 +52,10 @@ def make_samples(root, count=5, height=40, width=56, references=1):
     return samples
 
 
+def score(deblur, samples, output_dir, benchmark="pairs", blur_key=None, **options):
+    return evaluation.evaluate(deblur, testsets.TestSet(benchmark, samples, blur_key), output_dir, **options)
+
+
 def stored(output_dir):
     return json.loads((output_dir / "results.json").read_text())
 
@@ -62,7 +66,7 @@ def without_seconds(rows):
 
 def test_every_number_agrees_with_scikit_image_on_the_written_files(tmp_path):
     samples = make_samples(tmp_path)
-    results = evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    results = score(brighter, samples, tmp_path / "out")
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1}
     for sample, row in zip(samples, results["rows"], strict=True):
         sharp = read_image(sample.references[0])
@@ -76,7 +80,7 @@ def test_every_number_agrees_with_scikit_image_on_the_written_files(tmp_path):
 
 
 def test_identity_scores_like_the_blurry_images(tmp_path):
-    results = evaluate(identity, make_samples(tmp_path), tmp_path / "out", benchmark="pairs")
+    results = score(identity, make_samples(tmp_path), tmp_path / "out")
     seconds = results["mean"].pop("seconds")
     assert results["mean"] == results["blurry"]
     assert 0 <= seconds < 1
@@ -84,7 +88,7 @@ def test_identity_scores_like_the_blurry_images(tmp_path):
 
 def test_means_are_means_of_the_rows_and_the_file_holds_what_is_returned(tmp_path):
     samples = make_samples(tmp_path)
-    results = evaluate(brighter, samples, tmp_path / "out", benchmark="gopro", blur_key="blur", model="m")
+    results = score(brighter, samples, tmp_path / "out", benchmark="gopro", blur_key="blur", model="m")
     assert results == stored(tmp_path / "out")
     assert (results["benchmark"], results["blur_key"], results["model"]) == ("gopro", "blur", "m")
     assert results["num_images"] == results["num_available"] == len(results["rows"]) == 5
@@ -95,7 +99,7 @@ def test_means_are_means_of_the_rows_and_the_file_holds_what_is_returned(tmp_pat
 
 def test_kohler_is_scored_by_its_own_protocol(tmp_path):
     samples = make_samples(tmp_path, count=2, height=165, width=161, references=3)
-    results = evaluate(brighter, samples, tmp_path / "out", benchmark="kohler")
+    results = score(brighter, samples, tmp_path / "out", benchmark="kohler")
     for sample, row in zip(samples, results["rows"], strict=True):
         best = kohler.score(brighter(read_image(sample.blurry)), open_references(sample))
         assert (row["psnr"], row["mssim"]) == (best.psnr, best.mssim)
@@ -107,10 +111,10 @@ def test_kohler_is_scored_by_its_own_protocol(tmp_path):
 
 def test_images_without_sharp_ones_get_no_score(tmp_path):
     samples = [Sample(sample.name, sample.blurry) for sample in make_samples(tmp_path)]
-    results = evaluate(brighter, samples, tmp_path / "out", benchmark="lai")
+    results = score(brighter, samples, tmp_path / "out", benchmark="lai")
     assert results["blurry"] == {}
     assert set(results["mean"]) == {"seconds"}
-    assert "nothing to measure" in (tmp_path / "out" / "results.md").read_text()
+    assert "there are no scores" in (tmp_path / "out" / "results.md").read_text()
     assert len(list((tmp_path / "out" / "images").rglob("*.png"))) == 5
     assert read_image(tmp_path / "out" / "sheet.png").shape == (2 * 240 + 4, 8 * 240 + 7 * 4, 3)
 
@@ -118,37 +122,37 @@ def test_images_without_sharp_ones_get_no_score(tmp_path):
 def test_an_interrupted_evaluation_goes_on_where_it_stopped(tmp_path):
     samples = make_samples(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        evaluate(Counted(stop_after=4), samples, tmp_path / "out", benchmark="pairs")
+        score(Counted(stop_after=4), samples, tmp_path / "out")
     assert not (tmp_path / "out" / "results.json").exists()
     rest = Counted()
-    resumed = evaluate(rest, samples, tmp_path / "out", benchmark="pairs")
-    whole = evaluate(brighter, samples, tmp_path / "whole", benchmark="pairs")
+    resumed = score(rest, samples, tmp_path / "out")
+    whole = score(brighter, samples, tmp_path / "whole")
     assert rest.calls == 1 + 2  # three of five were done; the first of the rest is called once untimed
     assert without_seconds(resumed["rows"]) == without_seconds(whole["rows"])
 
 
 def test_a_finished_evaluation_is_not_repeated(tmp_path):
     samples, again = make_samples(tmp_path), Counted()
-    first = evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
-    assert evaluate(again, samples, tmp_path / "out", benchmark="pairs") == first
+    first = score(brighter, samples, tmp_path / "out")
+    assert score(again, samples, tmp_path / "out") == first
     assert again.calls == 0
 
 
 def test_a_larger_limit_adds_to_what_is_there(tmp_path):
     samples, again = make_samples(tmp_path), Counted()
-    evaluate(brighter, samples, tmp_path / "out", benchmark="pairs", limit=2)
-    results = evaluate(again, samples, tmp_path / "out", benchmark="pairs", limit=4)
+    score(brighter, samples, tmp_path / "out", limit=2)
+    results = score(again, samples, tmp_path / "out", limit=4)
     assert [row["name"] for row in results["rows"]] == ["clip/0", "clip/1", "clip/2", "clip/3"]
     assert again.calls == 1 + 2
 
 
 def test_rows_that_were_cut_off_or_lost_their_picture_are_done_again(tmp_path):
     samples, again = make_samples(tmp_path), Counted()
-    first = evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    first = score(brighter, samples, tmp_path / "out")
     rows_file = tmp_path / "out" / "rows.jsonl"
     rows_file.write_text(rows_file.read_text()[:-20])
     (tmp_path / "out" / "images" / "clip" / "1.png").unlink()
-    second = evaluate(again, samples, tmp_path / "out", benchmark="pairs")
+    second = score(again, samples, tmp_path / "out")
     assert again.calls == 1 + 2
     assert without_seconds(second["rows"]) == without_seconds(first["rows"])
     assert len(rows_file.read_text().splitlines()) == 1 + 5
@@ -160,21 +164,49 @@ def test_rows_that_were_cut_off_or_lost_their_picture_are_done_again(tmp_path):
 def test_rows_of_another_evaluation_are_refused(tmp_path, other):
     this = {"benchmark": "gopro", "blur_key": "blur_gamma", "model": "one"}
     samples = make_samples(tmp_path, count=2)
-    evaluate(brighter, samples, tmp_path / "out", **this)
+    score(brighter, samples, tmp_path / "out", **this)
     ((key, value),) = other.items()
-    with pytest.raises(InputError, match=rf"rows\.jsonl.*{key} '{this[key]}', now '{value}'.*--output_dir"):
-        evaluate(brighter, samples, tmp_path / "out", **(this | other))
+    with pytest.raises(InputError, match=rf"rows\.jsonl.*{key} '{this[key]}', now '{value}'.*`output_dir`"):
+        score(brighter, samples, tmp_path / "out", **(this | other))
 
 
-def test_a_rows_file_that_is_none_is_refused(tmp_path):
+HEADER = json.dumps({"benchmark": "pairs", "blur_key": None, "model": ""})
+ROW = {"name": "clip/0", "seconds": None, "blurry": {"psnr": 20.0}, "psnr": 21.0}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "name,psnr\n1,2\n",
+        "[" * 100_000 + "\n",
+        "5\n",
+        '{"benchmark": "pairs"}\n',
+        *(
+            f"{HEADER}\n{row}\n"
+            for row in (
+                "[]",
+                "{}",
+                json.dumps(ROW | {"name": 5}),
+                json.dumps(ROW | {"blurry": None}),
+                json.dumps(ROW | {"psnr": "high"}),
+                json.dumps(ROW | {"psnr": float("nan")}),
+                json.dumps({key: value for key, value in ROW.items() if key != "seconds"}),
+            )
+        ),
+    ],
+    ids=lambda content: content[-60:],
+)
+def test_a_damaged_rows_file_is_refused_in_one_line(tmp_path, content):
+    samples = make_samples(tmp_path, count=1)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "rows.jsonl").write_text("name,psnr\n1,2\n")
-    with pytest.raises(InputError, match=r"rows\.jsonl.*delete"):
-        evaluate(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark="pairs")
+    (tmp_path / "out" / "rows.jsonl").write_text(content)
+    with pytest.raises(InputError, match=r"rows\.jsonl.*delete the file") as caught:
+        score(brighter, samples, tmp_path / "out")
+    assert "\n" not in str(caught.value)
 
 
 def test_nothing_but_the_results_is_left(tmp_path):
-    evaluate(brighter, make_samples(tmp_path, count=2), tmp_path / "out", benchmark="pairs")
+    score(brighter, make_samples(tmp_path, count=2), tmp_path / "out")
     files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     results = {"rows.jsonl", "results.json", "results.md", "sheet.png"}
     assert files == results | {"images/clip/0.png", "images/clip/1.png"}
@@ -186,18 +218,13 @@ def test_the_first_image_is_timed_warm_and_others_only_if_their_size_was_seen(tm
     wide = make_samples(tmp_path / "wide", count=2, width=70)
     samples += [Sample(f"wide/{sample.name}", sample.blurry, sample.references) for sample in wide]
     deblur = Counted()
-    rows = evaluate(deblur, samples, tmp_path / "out", benchmark="pairs")["rows"]
+    rows = score(deblur, samples, tmp_path / "out")["rows"]
     assert deblur.calls == 1 + 4
     assert [row["seconds"] is None for row in rows] == [False, False, True, False]
 
 
-def test_limit_samples_evenly():
-    assert evenly(range(10), 4) == [0, 2, 5, 7]
-    assert evenly(range(3), 5) == evenly(range(3)) == [0, 1, 2]
-
-
 def test_a_limited_evaluation_says_so(tmp_path):
-    results = evaluate(brighter, make_samples(tmp_path), tmp_path / "out", benchmark="pairs", limit=2)
+    results = score(brighter, make_samples(tmp_path), tmp_path / "out", limit=2)
     assert [row["name"] for row in results["rows"]] == ["clip/0", "clip/2"]
     assert (results["num_images"], results["num_available"]) == (2, 5)
     assert "Only 2 of 5 images" in (tmp_path / "out" / "results.md").read_text()
@@ -211,7 +238,7 @@ def table(output_dir):
 
 
 def test_gopro_table_has_the_papers_numbers_beside_ours(tmp_path):
-    results = evaluate(brighter, make_samples(tmp_path), tmp_path / "out", benchmark="gopro", blur_key="blur_gamma")
+    results = score(brighter, make_samples(tmp_path), tmp_path / "out", benchmark="gopro", blur_key="blur_gamma")
     rows = table(tmp_path / "out")
     assert rows["Measure"][-1] == "K = 3 (paper)"
     assert rows["PSNR (dB)"][0] == f"{results['blurry']['psnr']:.2f}"
@@ -227,14 +254,14 @@ def test_gopro_table_has_the_papers_numbers_beside_ours(tmp_path):
 
 @pytest.mark.parametrize(("benchmark", "blur_key"), [("gopro", "blur"), ("reds", None)])
 def test_the_papers_numbers_stay_away_from_what_they_do_not_describe(tmp_path, benchmark, blur_key):
-    evaluate(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark=benchmark, blur_key=blur_key)
+    score(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark=benchmark, blur_key=blur_key)
     assert table(tmp_path / "out")["Measure"] == ["blurry input", "restored"]
     assert ("The paper evaluates on blur_gamma" in (tmp_path / "out" / "results.md").read_text()) == bool(blur_key)
 
 
 def test_kohler_table_has_table_3(tmp_path):
     samples = make_samples(tmp_path, count=1, height=161, width=161)
-    evaluate(brighter, samples, tmp_path / "out", benchmark="kohler")
+    score(brighter, samples, tmp_path / "out", benchmark="kohler")
     rows = table(tmp_path / "out")
     assert rows["MSSIM (Koehler's)"][2:] == ["0.7735", "0.7937", "0.8042", "0.8116", "0.8079"]
     assert rows["PSNR (dB)"][2:] == ["25.22", "24.68", "25.74", "26.02", "26.48"]
@@ -244,7 +271,7 @@ def test_several_models_have_a_column_each_beside_the_papers(tmp_path):
     samples = make_samples(tmp_path, count=2)
     common = {"benchmark": "gopro", "blur_key": "blur_gamma"}
     results = {
-        column: evaluate(deblur, samples, tmp_path / column, model=f"weights of {column}", **common)
+        column: score(deblur, samples, tmp_path / column, model=f"weights of {column}", **common)
         for column, deblur in {"k1": identity, "k3": brighter}.items()
     }
     write_comparison(results, tmp_path)
@@ -258,7 +285,7 @@ def test_several_models_have_a_column_each_beside_the_papers(tmp_path):
 
 @pytest.mark.parametrize(("benchmark", "warned"), [("realblur_j", True), ("lai_uniform", True), ("pairs", False)])
 def test_scores_without_the_usual_alignment_say_so(tmp_path, benchmark, warned):
-    evaluate(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark=benchmark)
+    score(brighter, make_samples(tmp_path, count=1), tmp_path / "out", benchmark=benchmark)
     assert ("not with published tables" in (tmp_path / "out" / "results.md").read_text()) == warned
 
 
@@ -266,7 +293,7 @@ def test_identical_images_leave_valid_json(tmp_path):
     (sample,) = make_samples(tmp_path, count=1)
     same = Sample(sample.name, sample.references[0], sample.references)
     for _ in range(2):  # the second time from the rows on disk
-        results = evaluate(identity, [same], tmp_path / "out", benchmark="pairs")
+        results = score(identity, [same], tmp_path / "out")
     assert results["mean"]["psnr"] == np.inf
     text = (tmp_path / "out" / "results.json").read_text()
     assert json.loads(text, parse_constant=pytest.fail)["mean"]["psnr"] is None
@@ -275,12 +302,12 @@ def test_identical_images_leave_valid_json(tmp_path):
 def test_an_image_below_the_window_is_named(tmp_path):
     samples = make_samples(tmp_path, count=1, height=10)
     with pytest.raises(InputError, match=r"blurry_0\.png.*at least 11 pixels, it has \(10, 56\)"):
-        evaluate(identity, samples, tmp_path / "out", benchmark="pairs")
+        score(identity, samples, tmp_path / "out")
 
 
 def test_sheet_shows_best_median_and_worst_as_blurry_restored_sharp(tmp_path):
     samples = make_samples(tmp_path)
-    evaluate(brighter, samples, tmp_path / "out", benchmark="pairs")
+    score(brighter, samples, tmp_path / "out")
     sheet = read_image(tmp_path / "out" / "sheet.png")
     for row, sample in enumerate((samples[0], samples[2], samples[4])):
         blurry, sharp = read_image(sample.blurry), read_image(sample.references[0])
@@ -297,28 +324,28 @@ def test_progress_sees_all_samples(tmp_path):
         return samples
 
     samples = make_samples(tmp_path, count=2)
-    evaluate(brighter, samples, tmp_path / "out", benchmark="pairs", progress=progress)
+    score(brighter, samples, tmp_path / "out", progress=progress)
     assert seen == samples
 
 
 @pytest.mark.parametrize("deblur", [lambda image: image[1:], lambda image: image / 255.0, lambda image: image[..., 0]])
 def test_a_function_that_returns_no_image_of_the_same_size_is_refused(tmp_path, deblur):
     with pytest.raises(InputError, match=r"blurry_0\.png.*uint8 \(40, 56, 3\)"):
-        evaluate(deblur, make_samples(tmp_path, count=1), tmp_path / "out", benchmark="pairs")
+        score(deblur, make_samples(tmp_path, count=1), tmp_path / "out")
 
 
 def test_a_sharp_image_of_another_size_is_refused_by_name(tmp_path):
     (sample,) = make_samples(tmp_path, count=1)
     write_image(sample.references[0], np.zeros((40, 57, 3), np.uint8))
     with pytest.raises(InputError, match=r"sharp_0_0\.png.*\(40, 57, 3\)"):
-        evaluate(brighter, [sample], tmp_path / "out", benchmark="pairs")
+        score(brighter, [sample], tmp_path / "out")
 
 
 def test_nothing_to_do_and_double_names_are_refused(tmp_path):
     samples = make_samples(tmp_path, count=1)
     with pytest.raises(InputError, match="no images"):
-        evaluate(brighter, [], tmp_path / "out", benchmark="pairs")
-    with pytest.raises(InputError, match="limit must be at least 1"):
-        evaluate(brighter, samples, tmp_path / "out", benchmark="pairs", limit=0)
+        score(brighter, [], tmp_path / "out")
+    with pytest.raises(InputError, match="`limit` must be at least 1"):
+        score(brighter, samples, tmp_path / "out", limit=0)
     with pytest.raises(InputError, match=r"also called clip/0"):
-        evaluate(brighter, samples * 2, tmp_path / "out", benchmark="pairs")
+        score(brighter, samples * 2, tmp_path / "out")
