@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tf_deepdeblur.config import flag_fields
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io.paths import printable
 
 Config = TypeVar("Config")
 
@@ -95,8 +96,12 @@ def parse_size(flag: flags.FlagHolder) -> tuple[int, int] | None:
 
 def complain(program: str, message: object) -> None:
     """Writes one line to stderr, above a progress bar that is still there."""
-    text = re.sub(r"`(\w+)(=[^`]*)?`", _flag_or_name, " ".join(str(message).splitlines()))
-    tqdm.write(f"{Path(program).name}: {text}", file=sys.stderr)
+    tqdm.write(f"{Path(program).name}: {as_line(message)}", file=sys.stderr)
+
+
+def as_line(message: object) -> str:
+    """One printable line; argument names that the library writes in backticks are shown as the flags that they are."""
+    return printable(re.sub(r"`(\w+)(=[^`]*)?`", _flag_or_name, " ".join(str(message).splitlines())))
 
 
 def _run_main(main, argv):
@@ -115,8 +120,8 @@ def _run_main(main, argv):
     except OSError as error:  # no disk space, no permission, a closed pipe
         complain(argv[0], error)
         return 1
-    except KeyboardInterrupt:
-        complain(argv[0], "interrupted")
+    except KeyboardInterrupt as error:
+        complain(argv[0], str(error) or "interrupted")
         return 130
 
 

@@ -47,7 +47,8 @@ def test_a_run_from_end_to_end(run_here, monkeypatch, model, tmp_path):
         == "in/bad.png: is not a picture, or is damaged; look whether another program opens it"
     )
     assert "Traceback" not in finished.stderr
-    files = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file())
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    files = sorted(str(path.relative_to(tmp_path / "out")) for path in files)
     assert files == ["a b.png", "before_after/a b.png.jpg", "before_after/sub/c.png.jpg", "sub/c.png"]
     np.testing.assert_array_equal(read_photo(tmp_path / "out" / "sub" / "c.png").image, IMAGE)
     monkeypatch.chdir(tmp_path)

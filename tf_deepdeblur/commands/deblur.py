@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _report(num_jobs, num_skipped, failures, num_unfinished):
     for line in failures:
-        sys.stderr.write(" ".join(line.splitlines()) + "\n")
+        sys.stderr.write(cli.as_line(line) + "\n")
     skipped = f", {num_skipped} were there already" if num_skipped else ""
     print(f"{num_jobs - num_unfinished} restored{skipped}, {len(failures)} failed; written to {_OUTPUT_DIR.value}")
     return 1 if failures else 0
