@@ -2,7 +2,7 @@
 
 import time
 
-from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 
 
 def measure(source, patch_size, batch_size, crops_per_image):
@@ -12,12 +12,12 @@ def measure(source, patch_size, batch_size, crops_per_image):
         source: see ``sources.open_source``.
         patch_size: side of the patches in pixels.
         batch_size: patches per batch.
-        crops_per_image: see ``pipeline.training_batches``.
+        crops_per_image: see ``pipeline.TrainingSamples``.
 
     Yields:
         A dict per pass: patches per second, and the processor's milliseconds per patch.
     """
-    batches = iter(training_batches(source, patch_size, 0, (0, 10**9), Shard(batch_size), crops_per_image))
+    batches = iter(TrainingSamples(source, patch_size, 0, crops_per_image).batches(0, 10**9, Shard(batch_size)))
     for name in ("first pass, decoding", "later, from memory where it fits"):
         count = max(20, 2 * len(source) // batch_size)
         start, used = time.perf_counter(), time.process_time()

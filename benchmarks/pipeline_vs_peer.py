@@ -64,9 +64,9 @@ def _measure_all(options, folder, cores):
     pairs = find_pairs(options.dataset, options.data_dir or make_frames(folder / "frames"), "train")
     files = PairFolder(pairs, check_pairs(pairs, _PATCH), cache_bytes=0)
     kept = PairFolder(pairs, files.sizes, cache_bytes=int(_KEPT_PAIRS * 6 * files.sizes.prod(axis=1).max()))
-    pack({"train": files, "eval": None}, folder / "store", "")
+    pack(files, None, folder / "store")
     store = PackedStore(folder / "store")
-    assert all(frame.any() for index in range(len(store)) for frame in store.frames(index))  # now it is in memory
+    assert all(frame.any() for index in range(len(store)) for frame in store.read_pair(index))  # now it is in memory
     yield _report("the authors' way", cores, _peer(pairs, cores, options.seconds))
     yield _report("ours, PNG", cores, _ours(files, options.seconds))
     yield _report("ours, PNG, 4 crops per image", cores, _ours(kept, options.seconds, crops_per_image=4))
@@ -85,10 +85,10 @@ def _report(loader, cores, measured):
 
 def _ours(source, seconds, crops_per_image=1, pyramid=False):
     """(samples per second, seconds of processor time per sample)."""
-    from tf_deepdeblur.data.pipeline import Shard, training_batches
+    from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
     from tf_deepdeblur.pyramid import gaussian_pyramid
 
-    batches = iter(training_batches(source, _PATCH, 0, (0, 10**9), Shard(_BATCH), crops_per_image))
+    batches = iter(TrainingSamples(source, _PATCH, 0, crops_per_image).batches(0, 10**9, Shard(_BATCH)))
     levels = _SCALES if pyramid else 1
     for _ in range(10):
         [gaussian_pyramid(images, levels) for images in next(batches)]

@@ -9,17 +9,17 @@ import tensorflow as tf
 import tf_deepdeblur.data
 from tests.helpers import write_pairs
 from tf_deepdeblur.data import training_dataset, validation_dataset
-from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import pack
-from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import read_image, write_image
 
 
 @pytest.mark.parametrize("crops", [1, 3])
 def test_training_batches_are_those_of_the_training_loop(pairs_dir, crops):
-    source, _ = open_sources("pairs", pairs_dir)
-    expected = list(training_batches(source, 16, 5, (3, 9), Shard(4), crops).as_numpy_iterator())
+    source, _ = open_dataset("pairs", pairs_dir)
+    expected = list(TrainingSamples(source, 16, 5, crops).batches(3, 9, Shard(4)).as_numpy_iterator())
     made = training_dataset(
         "pairs", pairs_dir, patch_size=16, batch_size=4, seed=5, crops_per_image=crops, first_step=3
     )
@@ -66,8 +66,8 @@ def test_frames_of_one_size_come_in_batches(pairs_dir, tmp_path):
 
 
 def test_a_store_gives_the_same_datasets(pairs_dir, tmp_path):
-    training, validation = open_sources("pairs", pairs_dir)
-    pack({"train": training, "eval": validation}, tmp_path / "a.store", "")
+    training, validation = open_dataset("pairs", pairs_dir)
+    pack(training, validation, tmp_path / "a.store")
     for make, count in ((training_dataset, 3), (validation_dataset, 2)):
         options = {"patch_size": 16} if make is training_dataset else {}
         folder, store = (make(*place, **options) for place in (("pairs", pairs_dir), ("store", tmp_path / "a.store")))
@@ -76,7 +76,7 @@ def test_a_store_gives_the_same_datasets(pairs_dir, tmp_path):
 
 
 def test_a_store_without_validation_images_is_refused(pairs_dir, tmp_path):
-    pack({"train": open_sources("pairs", pairs_dir)[0], "eval": None}, tmp_path / "a.store", "")
+    pack(open_dataset("pairs", pairs_dir)[0], None, tmp_path / "a.store")
     with pytest.raises(InputError, match=r"a\.store: has no validation images"):
         validation_dataset("store", tmp_path / "a.store")
 
@@ -111,17 +111,17 @@ import sys
 import numpy as np
 import tensorflow as tf
 from tf_deepdeblur.data import training_dataset
-from tf_deepdeblur.data.datasets import open_sources
-from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.datasets import open_dataset
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.runtime import split_cpu
 
 split_cpu(2)
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-source, _ = open_sources("pairs", sys.argv[1])
+source, _ = open_dataset("pairs", sys.argv[1])
 
 def of_the_loop(context):
     replicas = context.num_replicas_in_sync
-    return training_batches(source, 16, 7, (2, 5), Shard(4, local_replicas=replicas))
+    return TrainingSamples(source, 16, 7).batches(2, 5, Shard(4, local_replicas=replicas))
 
 keras = training_dataset("pairs", sys.argv[1], patch_size=16, batch_size=4, seed=7, first_step=2)
 keras = strategy.experimental_distribute_dataset(keras)  # as Model.fit does

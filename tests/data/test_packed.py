@@ -1,27 +1,28 @@
 import errno
+import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 import zlib
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
 from tf_deepdeblur.data import packed as module
-from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import PackedStore, pack, verify
-from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 
 
 def pack_folder(root, path, dataset="pairs", blur_key=""):
-    training, held_out = open_sources(dataset, root)
-    pack({"train": training, "eval": held_out}, path, blur_key)
+    training, validation = open_dataset(dataset, root)
+    pack(training, validation, path, blur_key)
     return path
 
 
@@ -37,23 +38,23 @@ def copy(packed, tmp_path):
 
 
 def test_a_store_is_its_folder_pixel_for_pixel(packed, pairs_dir):
-    for part, folder in zip(("train", "eval"), open_sources("pairs", pairs_dir), strict=True):
+    for part, folder in zip(("train", "validation"), open_dataset("pairs", pairs_dir), strict=True):
         store = PackedStore(packed, part)
         assert len(store) == len(folder) > 0
         np.testing.assert_array_equal(store.sizes, folder.sizes)
         for index in range(len(folder)):
             assert store.name(index) == folder.name(index)
-            np.testing.assert_array_equal(store.frames(index), folder.frames(index))
+            np.testing.assert_array_equal(store.read_pair(index), folder.read_pair(index))
             np.testing.assert_array_equal(store.crop(index, 3, 5, 16), folder.crop(index, 3, 5, 16))
         assert [str(pairs_dir / pair.sharp) for pair in store.pairs] == [str(pair.sharp) for pair in folder.pairs]
 
 
 def test_training_samples_are_the_same_bit_for_bit(packed, pairs_dir):
     def batches(source):
-        return list(training_batches(source, 16, 7, (0, 5), Shard(4)).as_numpy_iterator())
+        return list(TrainingSamples(source, 16, 7).batches(0, 5, Shard(4)).as_numpy_iterator())
 
-    folder, _ = open_sources("pairs", pairs_dir)
-    store, _ = open_sources("store", packed)
+    folder, _ = open_dataset("pairs", pairs_dir)
+    store, _ = open_dataset("store", packed)
     np.testing.assert_array_equal(batches(folder), batches(store))
 
 
@@ -63,13 +64,13 @@ def test_images_of_different_sizes(tmp_path):
     for kind in ("blur", "sharp"):
         (tmp_path / "more" / kind / "000.png").rename(tmp_path / "train" / kind / "009.png")
     path = pack_folder(tmp_path, tmp_path / "a.store")
-    folder, _ = open_sources("pairs", tmp_path)
-    store, held_out = open_sources("store", path)
-    assert held_out is None
+    folder, _ = open_dataset("pairs", tmp_path)
+    store, validation = open_dataset("store", path)
+    assert validation is None
     assert store.sizes.tolist() == [[21, 35], [21, 35], [50, 18]]
     for index in range(3):
-        np.testing.assert_array_equal(store.frames(index)[0], folder.frames(index)[0])
-        np.testing.assert_array_equal(store.frames(index)[1], folder.frames(index)[1])
+        np.testing.assert_array_equal(store.read_pair(index)[0], folder.read_pair(index)[0])
+        np.testing.assert_array_equal(store.read_pair(index)[1], folder.read_pair(index)[1])
     assert verify(path) == []
 
 
@@ -89,6 +90,26 @@ def test_verify_names_the_damaged_image(copy):
     assert verify(copy) == ["test/sharp/001.png"]
 
 
+def put(path, **datasets):
+    """Replaces datasets of a store."""
+    with h5py.File(path, "r+") as file:
+        for name, data in datasets.items():
+            del file[name]
+            data = data.encode() if isinstance(data, str) else data
+            file[name] = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+
+
+def rows(*train):
+    return json.dumps({"blur_key": "", "train": train, "validation": []})
+
+
+def claim(path, size):
+    """An index that says to be of ``size`` bytes, none of which is there."""
+    with h5py.File(path, "r+") as file:
+        del file["index"]
+        file.create_dataset("index", (size,), np.uint8, chunks=(2**20,))
+
+
 def rewrite(path, place, data):
     with path.open("r+b") as file:
         file.seek(place)
@@ -98,19 +119,31 @@ def rewrite(path, place, data):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda path: os.truncate(path, path.stat().st_size - 1), "has .* of .* bytes"),
-        (lambda path: os.truncate(path, 100), "its header is damaged"),
+        (lambda path: os.truncate(path, path.stat().st_size - 1), "is no packed store, or damaged .*truncated"),
+        (lambda path: os.truncate(path, 100), "is no packed store, or damaged .*truncated"),
         (lambda path: os.truncate(path, 10), "is no packed store"),
         (lambda path: path.write_bytes(b"\x89PNG" * 99), "is no packed store"),
+        (lambda path: path.write_bytes(b"DEBLURST" * 99), "is no packed store.*; pack the data set again"),
         (lambda path: path.write_bytes(b""), "is no packed store"),
-        (lambda path: rewrite(path, 8, struct.pack("<I", 0)), "of version 0, this is for 1"),
-        (lambda path: rewrite(path, 8, struct.pack("<I", 2)), "of version 2, this is for 1"),
-        (lambda path: rewrite(path, 40, b"?"), "its header is damaged"),
-        (lambda path: path.unlink(), "cannot be read .*give a store of tools/pack_dataset"),
-        (lambda path: (path.unlink(), path.mkdir()), "cannot be read .*give a store of tools/pack_dataset"),
+        (lambda path: path.unlink(), "no such file; give a packed store"),
+        (lambda path: (path.unlink(), path.mkdir()), "is no file; give a packed store"),
+        (lambda path: (path.unlink(), os.mkfifo(path)), "is no file; give a packed store"),
+        (lambda path: h5py.File(path, "w").close(), "is no packed store"),
+        (lambda path: put(path, index=[1, 2]), "is no packed store"),
+        (lambda path: put(path, index=b"[" * 100_000), "is no packed store"),
+        (lambda path: put(path, index=rows(["a"])), "is no packed store"),
+        (lambda path: put(path, index=rows([1, 2, 3, 4, 5])), "is no packed store"),
+        (lambda path: put(path, index=rows(["a", "b", "c", 2**70, 1])), "is no packed store"),
+        (lambda path: put(path, pixels=np.zeros(6, np.uint8)), "is no packed store.*do not fit together"),
+        (lambda path: put(path, pixels=np.zeros((7, 5), np.float32)), "is no packed store"),
+        (lambda path: put(path, checksums=np.ones((3, 2), np.uint32)), "is no packed store.*do not fit together"),
+        (lambda path: claim(path, 2**40), "is no packed store"),
     ],
-    ids=["cut", "cut header", "stub", "foreign", "empty", "older", "newer", "header", "missing", "folder"],
-)
+    ids=[
+        "cut", "cut header", "stub", "foreign", "older", "empty", "missing", "folder", "fifo", "other hdf5", "no text",
+        "deep", "short row", "no names", "huge image", "few pixels", "no bytes", "few checksums", "huge index",
+    ],
+)  # fmt: skip
 def test_what_is_not_a_whole_store_of_this_version_is_refused(copy, spoil, reason):
     spoil(copy)
     with pytest.raises(InputError, match=reason) as raised:
@@ -119,9 +152,33 @@ def test_what_is_not_a_whole_store_of_this_version_is_refused(copy, spoil, reaso
     assert "\n" not in str(raised.value)
 
 
+def test_a_flipped_bit_in_what_describes_the_pixels_is_found(copy):
+    """HDF5 notices it, or what is read is unchanged."""
+    good, original = PackedStore(copy), copy.read_bytes()
+    described = np.ones(len(original), bool)
+    with h5py.File(copy) as file:
+        for name in ("checksums", "pixels"):
+            start = file[name].id.get_offset()
+            described[start : start + file[name].nbytes] = False
+    rng = np.random.default_rng(0)
+    places, refused = rng.choice(np.flatnonzero(described), 200), 0
+    for place in places:
+        data = bytearray(original)
+        data[place] ^= 1 << rng.integers(8)
+        copy.write_bytes(data)
+        try:
+            store = PackedStore(copy)
+        except InputError as error:
+            assert "\n" not in str(error)
+            refused += 1
+        else:
+            assert (store.pairs, store.sizes.tolist()) == (good.pairs, good.sizes.tolist())
+    assert refused > 50
+
+
 def test_a_store_that_is_not_finished_is_refused(copy):
-    length = struct.unpack("<Q", copy.read_bytes()[16:24])[0]
-    rewrite(copy, 24 + length + 8, bytes(8))
+    with h5py.File(copy, "r+") as file:
+        file["checksums"][1, 0] = 0
     with pytest.raises(InputError, match="was not packed to its end"):
         PackedStore(copy)
 
@@ -130,9 +187,9 @@ def test_images_below_the_patch_are_named(packed):
     with pytest.raises(
         InputError, match=r"pairs\.store: train/blur/000\.png: 64x48, but training takes \d+ pixels or more \(5 such"
     ):
-        open_sources("store", packed, smallest=50)
+        open_dataset("store", packed, smallest=50)
     with pytest.raises(InputError, match=r"test/blur/000\.png: 63x45, but training takes \d+ pixels or more \(2 such"):
-        open_sources("store", packed, smallest_held_out=46)
+        open_dataset("store", packed, smallest_validation=46)
 
 
 @pytest.fixture
@@ -145,16 +202,16 @@ def gopro_dir(tmp_path):
 
 def test_the_blur_key_is_kept_and_checked(gopro_dir, tmp_path):
     path = pack_folder(gopro_dir, tmp_path / "a.store", "gopro", "blur_gamma")
-    training, held_out = open_sources("store", path, "blur_gamma")
-    assert (len(training), len(held_out)) == (3, 3)
+    training, validation = open_dataset("store", path, "blur_gamma")
+    assert (len(training), len(validation)) == (3, 3)
     assert training.name(0) == "train/a_07_00/blur_gamma/000.png"
     with pytest.raises(InputError, match="was packed with `blur_key=blur_gamma`"):
-        open_sources("store", path, "blur")
+        open_dataset("store", path, "blur")
 
 
 def test_a_gopro_folder_without_test_has_nothing_held_out(gopro_dir):
     shutil.rmtree(gopro_dir / "test")
-    assert open_sources("gopro", gopro_dir)[1] is None
+    assert open_dataset("gopro", gopro_dir)[1] is None
 
 
 def test_packing_again_gives_the_same_bytes(packed, pairs_dir, tmp_path):
@@ -173,7 +230,7 @@ def test_what_holds_something_else_is_not_replaced(packed, tmp_path, kind):
     path = tmp_path / "a.store"
     path.write_bytes({"store": packed.read_bytes(), "text": b"a letter", "empty": b""}[kind])
     before = path.read_bytes()
-    with pytest.raises(InputError, match=rf"{path}: holds something else; remove it or choose another --output"):
+    with pytest.raises(InputError, match=rf"{path}: holds something else; remove it or choose another `output`"):
         pack_folder(tmp_path / "other", path)
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.store", "other"]
@@ -188,12 +245,24 @@ def test_a_store_is_packed_by_one_process_at_a_time(packed, pairs_dir, tmp_path)
     assert pack_folder(pairs_dir, tmp_path / "a.store").read_bytes() == packed.read_bytes()
 
 
-@pytest.mark.parametrize(("place", "reason"), [("file/a.store", "Not a directory"), ("folder", "Is a directory")])
-def test_only_a_full_disk_wants_room(pairs_dir, tmp_path, place, reason):
+def test_only_a_full_disk_wants_room(pairs_dir, tmp_path):
     (tmp_path / "file").write_text("x")
+    with pytest.raises(
+        InputError, match=r"file/a.store: cannot be written \(Not a directory\); choose another `output`$"
+    ):
+        pack_folder(pairs_dir, tmp_path / "file/a.store")
+
+
+def test_what_is_no_file_is_left_alone(pairs_dir, tmp_path):
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match=rf"{place}: cannot be written \({reason}\); choose another --output$"):
-        pack_folder(pairs_dir, tmp_path / place)
+    with pytest.raises(InputError, match=r"folder: holds something else; remove it or choose another `output`$"):
+        pack_folder(pairs_dir, tmp_path / "folder")
+    (tmp_path / "a.store.part").symlink_to(tmp_path / "victim")
+    os.mkfifo(tmp_path / "b.store.part")
+    for name in "ab":
+        with pytest.raises(InputError, match=rf"{name}\.store\.part: is no file; remove it$"):
+            pack_folder(pairs_dir, tmp_path / f"{name}.store")
+    assert not (tmp_path / "victim").exists()
 
 
 class Stop(BaseException):
@@ -201,22 +270,22 @@ class Stop(BaseException):
 
 
 def test_what_is_packed_is_not_decoded_again(packed, pairs_dir, tmp_path, monkeypatch):
-    training, held_out = open_sources("pairs", pairs_dir)
+    training, validation = open_dataset("pairs", pairs_dir)
     decoded = []
-    frames = type(training).frames
+    read_pair = type(training).read_pair
 
     def counted(source, index):
         if len(decoded) == 4:
             raise Stop
         decoded.append(source.name(index))
-        return frames(source, index)
+        return read_pair(source, index)
 
-    monkeypatch.setattr(type(training), "frames", counted)
+    monkeypatch.setattr(type(training), "read_pair", counted)
     with pytest.raises(Stop):
-        pack({"train": training, "eval": held_out}, tmp_path / "a.store", "")
+        pack(training, validation, tmp_path / "a.store")
     assert not (tmp_path / "a.store").exists()
     before, decoded[:] = set(decoded), []
-    pack({"train": training, "eval": held_out}, tmp_path / "a.store", "")
+    pack(training, validation, tmp_path / "a.store")
     assert set(decoded).isdisjoint(before)
     assert (tmp_path / "a.store").read_bytes() == packed.read_bytes()
 
@@ -282,7 +351,7 @@ def test_an_image_whose_checksum_is_zero_is_written(monkeypatch):
 
 KILLED = """
 import os, signal, sys, time
-from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import pack
 
 root, path, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -290,8 +359,8 @@ codes = []
 for attempt in range(kills + 1):
     child = os.fork()
     if not child:
-        training, held_out = open_sources("pairs", root)
-        pack({"train": training, "eval": held_out}, path, "")
+        training, validation = open_dataset("pairs", root)
+        pack(training, validation, path)
         os._exit(0)
     while attempt < kills and not os.path.exists(path + ".part"):
         time.sleep(0.0005)
@@ -305,6 +374,7 @@ print(codes)
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
     write_pairs(tmp_path / "data", 24, height=300, width=400)
     whole = pack_folder(tmp_path / "data", tmp_path / "whole.store")

@@ -33,22 +33,22 @@ def test_gopro_as_shipped(tmp_path):
         for number in ("000047", "000048")
     ]
     assert {pair.sharp.parent.name for pair in train} == {"sharp"}
-    assert {pair.blurry.parent.name for pair in find_pairs("gopro", tmp_path, "eval", "blur")} == {"blur"}
-    assert len(find_pairs("gopro", tmp_path, "eval")) == 2
+    assert {pair.blurry.parent.name for pair in find_pairs("gopro", tmp_path, "validation", "blur")} == {"blur"}
+    assert len(find_pairs("gopro", tmp_path, "validation")) == 2
 
 
 def test_reds_as_shipped(tmp_path):
     for split in ("train", "val"):
         put(tmp_path, *(f"{split}/{split}_{kind}/000/00000001.png" for kind in ("blur", "sharp")))
-    pair = find_pairs("reds", tmp_path, "eval")[0]
+    pair = find_pairs("reds", tmp_path, "validation")[0]
     assert pair.blurry == tmp_path / "val/val_blur/000/00000001.png"
     assert pair.sharp == tmp_path / "val/val_sharp/000/00000001.png"
 
 
 def test_plain_pairs_with_and_without_a_split(tmp_path, pairs_dir):
-    assert (len(find_pairs("pairs", pairs_dir, "train")), len(find_pairs("pairs", pairs_dir, "eval"))) == (5, 2)
+    assert (len(find_pairs("pairs", pairs_dir, "train")), len(find_pairs("pairs", pairs_dir, "validation"))) == (5, 2)
     write_pairs(tmp_path, 3)
-    assert find_pairs("pairs", tmp_path, "train") == find_pairs("pairs", tmp_path, "eval")
+    assert find_pairs("pairs", tmp_path, "train") == find_pairs("pairs", tmp_path, "validation")
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
@@ -58,15 +58,42 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(InputError, match="nowhere: no such folder; --data_dir"):
+    with pytest.raises(InputError, match="nowhere: no such folder; `data_dir`"):
         find_pairs("gopro", tmp_path / "nowhere", "train")
 
 
 @pytest.mark.parametrize("dataset", ["gopro", "reds", "pairs"])
 def test_a_wrong_layout_says_what_is_expected(tmp_path, dataset):
     put(tmp_path, "something/else.png")
-    with pytest.raises(InputError, match=rf"{tmp_path}: no images .*{dataset}; expected .*blur.*sharp"):
+    with pytest.raises(
+        InputError, match=rf"{tmp_path}: no images .*{dataset}`; expected .*blur.*sharp.*there is something/else\.png"
+    ):
         find_pairs(dataset, tmp_path, "train")
+
+
+def test_scenes_may_have_folders_of_their_own(tmp_path):
+    for scene in ("scene 0", "scene 1/left"):
+        put(tmp_path / "train", f"blur/{scene}/1.png", f"sharp/{scene}/1.png")
+    names = [pair.name for pair in find_pairs("pairs", tmp_path, "train")]
+    assert names == ["train/blur/scene 0/1.png", "train/blur/scene 1/left/1.png"]
+    (tmp_path / "train/sharp/scene 0/1.png").unlink()
+    with pytest.raises(InputError, match=r"blur/scene 0/1\.png: no partner in .*train/sharp \(1 such"):
+        find_pairs("pairs", tmp_path, "train")
+
+
+def test_linked_clips_are_read(tmp_path):
+    put(tmp_path, "elsewhere/blur/1.png", "elsewhere/sharp/1.png")
+    for kind in ("blur", "sharp"):
+        (tmp_path / "reds/train" / f"train_{kind}").mkdir(parents=True)
+        (tmp_path / "reds/train" / f"train_{kind}/000").symlink_to(tmp_path / "elsewhere" / kind)
+    assert [pair.name for pair in find_pairs("reds", tmp_path / "reds", "train")] == ["train/train_blur/000/1.png"]
+
+
+def test_partners_with_different_suffixes_are_told(tmp_path):
+    put(tmp_path, "blur/a.jpg", "sharp/a.png")
+    (tmp_path / "blur/a.jpg").rename(tmp_path / "blur/a.JPG")
+    with pytest.raises(InputError, match=r"blur/a\.JPG: no partner in .*sharp, only a\.png with another suffix"):
+        find_pairs("pairs", tmp_path, "train")
 
 
 @pytest.mark.parametrize(("kind", "other"), [("blur", "sharp"), ("sharp", "blur")])
@@ -87,7 +114,7 @@ def test_different_sizes_are_named(tmp_path):
 def test_images_below_the_patch_are_named(tmp_path):
     write_pairs(tmp_path, 2)
     with pytest.raises(
-        InputError, match=r"000\.png: 64x48, but training takes \d+ pixels or more \(2 such.*lower --patch_size"
+        InputError, match=r"000\.png: 64x48, but training takes \d+ pixels or more \(2 such.*smaller `patch_size`"
     ):
         check_pairs(find_pairs("pairs", tmp_path, "train"), smallest=50)
 
@@ -129,24 +156,23 @@ def test_the_cache_stays_within_its_limit(tmp_path):
     one_pair = 2 * 48 * 64 * 3
     source = folder_of(write_pairs(tmp_path, 4), cache_bytes=2 * one_pair + 1)
     for index in range(4):
-        source.frames(index)
-    assert sum(frame.nbytes for frames in source._decoded.values() for frame in frames) == 2 * one_pair
+        source.read_pair(index)
+    assert sum(frame.nbytes for frames in source._cache.values() for frame in frames) == 2 * one_pair
 
 
-def test_a_file_that_breaks_later_is_remembered(tmp_path):
+def test_a_file_that_breaks_later_is_named(tmp_path):
     source = folder_of(write_pairs(tmp_path, 2))
     broken = source.pairs[1].sharp
     broken.write_bytes(broken.read_bytes()[:500])
     with pytest.raises(InputError, match=r"sharp/001\.png"):
-        source.frames(1)
-    assert broken.name in str(source.failure)
+        source.read_pair(1)
 
 
 def test_a_file_that_changes_its_size_is_named(tmp_path):
     source = folder_of(write_pairs(tmp_path, 1))
     Image.fromarray(IMAGE).save(source.pairs[0].blurry)
     with pytest.raises(InputError, match="changed its size"):
-        source.frames(0)
+        source.read_pair(0)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "I;16"])

@@ -1,17 +1,14 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.helpers import write_pairs
+from tf_deepdeblur.data import pairs as pairs_module
 from tf_deepdeblur.data import pipeline
 from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
-from tf_deepdeblur.data.pipeline import (
-    Shard,
-    evenly_spaced,
-    pair_index,
-    sample_numbers,
-    training_batches,
-    training_sample,
-)
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples, pair_index
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io.pixels import read_image
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +18,7 @@ def source(pairs_dir):
 
 
 def batches(source, steps, shard, seed=0):
-    return [
-        tuple(part.numpy() for part in batch)
-        for batch in training_batches(source, patch_size=16, seed=seed, steps=steps, shard=shard)
-    ]
+    return [tuple(part.numpy() for part in batch) for batch in TrainingSamples(source, 16, seed).batches(*steps, shard)]
 
 
 def test_batches_have_the_right_shape(source):
@@ -48,7 +42,7 @@ def test_workers_and_replicas_share_the_samples_of_one_device(source):
 
 
 def test_the_same_sample_is_the_same_pixels_alone_and_in_a_batch(source):
-    alone = training_sample(source, 16, 0, 5)
+    alone = TrainingSamples(source, 16, 0).sample(5)
     batch = batches(source, (1, 2), Shard(4))[0]
     np.testing.assert_array_equal(alone[0], batch[0][1])
     np.testing.assert_array_equal(alone[1], batch[1][1])
@@ -57,7 +51,7 @@ def test_the_same_sample_is_the_same_pixels_alone_and_in_a_batch(source):
 @pytest.mark.parametrize("crops", [1, 3])
 def test_neither_batch_size_nor_number_of_threads_changes_a_sample(source, monkeypatch, crops):
     def samples(batch_size):
-        made = training_batches(source, 16, 5, (0, 24 // batch_size), Shard(batch_size), crops)
+        made = TrainingSamples(source, 16, 5, crops).batches(0, 24 // batch_size, Shard(batch_size))
         return [np.concatenate(part) for part in zip(*made.as_numpy_iterator(), strict=True)]
 
     expected = samples(2)
@@ -80,7 +74,7 @@ def test_samples_are_what_they_always_were():
             blurry = np.stack([rows * 6, columns * 5, rows + columns + 30 * index], axis=-1).astype(np.uint8)
             return blurry, 255 - blurry
 
-    blurry, sharp = training_sample(Ramp(), 16, 3, 123456)
+    blurry, sharp = TrainingSamples(Ramp(), 16, 3).sample(123456)
     np.testing.assert_allclose(blurry[3, 5], BLURRY, atol=1e-6)
     np.testing.assert_allclose(sharp[3, 5], SHARP, atol=1e-6)
 
@@ -93,10 +87,10 @@ def test_the_seed_changes_the_samples(source):
     assert not np.array_equal(batches(source, (0, 1), Shard(4))[0], batches(source, (0, 1), Shard(4), seed=1)[0])
 
 
-def test_each_pass_is_a_new_permutation_of_all_pairs():
-    passes = [[pair_index(e * 7 + i, 7, 3) for i in range(7)] for e in range(4)]
-    assert all(sorted(order) == list(range(7)) for order in passes)
-    assert len(set(map(tuple, passes))) > 1
+def test_each_epoch_is_a_new_permutation_of_all_pairs():
+    epochs = [[pair_index(e * 7 + i, 7, 3) for i in range(7)] for e in range(4)]
+    assert all(sorted(order) == list(range(7)) for order in epochs)
+    assert len(set(map(tuple, epochs))) > 1
 
 
 def test_a_single_pair_is_enough():
@@ -105,12 +99,12 @@ def test_a_single_pair_is_enough():
 
 @pytest.mark.parametrize(("num_pairs", "crops"), [(24, 2), (24, 3), (16, 5)])
 def test_several_crops_of_an_image_are_shuffled_among_others(num_pairs, crops):
-    """Each pass takes the same number of every image, in a new order, and an image's crops are not far apart."""
+    """Each epoch takes the same number of every image, in a new order, and an image's crops are not far apart."""
     total = num_pairs * crops
-    passes = [[pair_index(e * total + i, num_pairs, 3, crops) for i in range(total)] for e in range(3)]
-    assert all(sorted(order) == sorted(list(range(num_pairs)) * crops) for order in passes)
-    assert len(set(map(tuple, passes))) == 3
-    for order in passes:
+    epochs = [[pair_index(e * total + i, num_pairs, 3, crops) for i in range(total)] for e in range(3)]
+    assert all(sorted(order) == sorted(list(range(num_pairs)) * crops) for order in epochs)
+    assert len(set(map(tuple, epochs))) == 3
+    for order in epochs:
         places = [np.flatnonzero(np.array(order) == index) for index in range(num_pairs)]
         assert max(np.ptp(place) for place in places) < 8 * crops
         assert np.mean([np.diff(place).mean() for place in places]) > 2
@@ -119,25 +113,32 @@ def test_several_crops_of_an_image_are_shuffled_among_others(num_pairs, crops):
 def test_several_crops_of_an_image_are_different_ones(source):
     order = [pair_index(number, len(source), 0, 4) for number in range(80)]
     same = [number for number, index in enumerate(order) if index == order[0]]
-    crops = [training_sample(source, 16, 0, number, 4)[1].tobytes() for number in same[:4]]
+    crops = [TrainingSamples(source, 16, 0, 4).sample(number)[1].tobytes() for number in same[:4]]
     assert len(set(crops)) == 4
 
 
-def test_with_several_crops_each_image_is_decoded_once_per_pass(tmp_path, monkeypatch):
+def test_with_several_crops_each_image_is_decoded_once_per_epoch(tmp_path, monkeypatch):
     pairs = find_pairs("pairs", write_pairs(tmp_path, 24), "train")
     room = 16 * 2 * 48 * 64 * 3  # bytes of two groups of eight pairs
     source = PairFolder(pairs, check_pairs(pairs), cache_bytes=room)
     decoded = []
-    decode = source._decode
-    monkeypatch.setattr(source, "_decode", lambda index: (decoded.append(index), decode(index))[1])
-    list(training_batches(source, 16, 0, (0, 2 * 24), Shard(4), crops_per_image=4))  # two passes of 96 samples
-    assert set(decoded) == set(range(24))
-    assert len(decoded) <= 2 * 24
+    monkeypatch.setattr(pairs_module, "read_image", lambda path: (decoded.append(path), read_image(path))[1])
+    samples = TrainingSamples(source, 16, 0, crops_per_image=4)
+    list(samples.batches(0, 2 * 24, Shard(4)))  # two epochs of 96 samples
+    assert len(set(decoded)) == 2 * 24
+    assert len(decoded) <= 2 * 2 * 24
 
 
-def test_sample_numbers_of_two_workers():
-    numbers = [list(sample_numbers((1, 3), Shard(4, 2, worker)).as_numpy_iterator()) for worker in (0, 1)]
-    assert numbers == [[4, 5, 8, 9], [6, 7, 10, 11]]
+def test_the_first_file_that_cannot_be_read_is_kept_for_the_training(tmp_path):
+    pairs = find_pairs("pairs", write_pairs(tmp_path, 2), "train")
+    samples = TrainingSamples(PairFolder(pairs, check_pairs(pairs)), 16, 0)
+    batches = iter(samples.batches(0, 50, Shard(2)))
+    assert samples.error is None
+    pairs[1].sharp.write_bytes(pairs[1].sharp.read_bytes()[:500])
+    with pytest.raises(tf.errors.OpError):
+        list(batches)
+    with pytest.raises(InputError, match=r"sharp/001\.png: cannot be read"):
+        raise samples.error
 
 
 def test_crops_reach_every_corner(source):
@@ -154,10 +155,5 @@ def test_crops_reach_every_corner(source):
 
     recorder = Recorder()
     for number in range(60):
-        training_sample(recorder, 16, 0, number)
+        TrainingSamples(recorder, 16, 0).sample(number)
     assert recorder.seen == {(top, left) for top in range(3) for left in range(2)}
-
-
-@pytest.mark.parametrize(("count", "limit", "expected"), [(10, 5, [0, 2, 4, 6, 8]), (3, 5, [0, 1, 2]), (7, 1, [0])])
-def test_evenly_spaced(count, limit, expected):
-    assert evenly_spaced(count, limit) == expected

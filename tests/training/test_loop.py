@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tf_deepdeblur.config import read_flagfile
-from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import pack
 from tf_deepdeblur.data.pipeline import pair_index
 from tf_deepdeblur.errors import InputError
@@ -123,8 +123,8 @@ def test_describe_reads_every_pair(tiny_config, pairs_dir, tmp_path):
 
 def test_describe_reads_every_image_of_a_store(tiny_config, pairs_dir, tmp_path):
     path = tmp_path / "a.store"
-    training, held_out = open_sources("pairs", pairs_dir)
-    pack({"train": training, "eval": held_out}, path, "")
+    training, validation = open_dataset("pairs", pairs_dir)
+    pack(training, validation, path)
     config = tiny_config(data={"dataset": "store", "data_dir": str(path)})
     assert "training pairs: 5" in loop.describe(config)
     data = bytearray(path.read_bytes())
@@ -181,7 +181,7 @@ def test_without_held_out_pairs_there_is_no_evaluation(tiny_config, pairs_dir):
 
 
 def test_patches_that_the_discriminator_cannot_judge_are_refused(tiny_config):
-    with pytest.raises(InputError, match="--patch_size"):
+    with pytest.raises(InputError, match="`patch_size`"):
         loop.train(tiny_config(loss={"adversarial_weight": 1e-4}))
 
 

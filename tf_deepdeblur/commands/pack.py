@@ -34,13 +34,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _pack(path):
-    from tf_deepdeblur.data.datasets import open_sources
+    from tf_deepdeblur.data.datasets import open_dataset
     from tf_deepdeblur.data.packed import pack
 
-    training, held_out = open_sources(_DATASET.value, _DATA_DIR.value, _BLUR_KEY.value)
-    pack({"train": training, "eval": held_out}, path, _BLUR_KEY.value if _DATASET.value == "gopro" else "")
-    count = len(held_out) if held_out else 0
-    print(f"{path}: {len(training)} training and {count} held-out pairs, {path.stat().st_size / 2**30:.2f} GiB")
+    training, validation = open_dataset(_DATASET.value, _DATA_DIR.value, _BLUR_KEY.value)
+    pack(training, validation, path, _BLUR_KEY.value if _DATASET.value == "gopro" else "")
+    count = len(validation) if validation else 0
+    print(f"{path}: {len(training)} training and {count} validation pairs, {path.stat().st_size / 2**30:.2f} GiB")
     return 0
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_deepdeblur.data.packed import PackedStore
-from tf_deepdeblur.data.pairs import EVAL_FOLDER, PairFolder, check_pairs, find_pairs
-from tf_deepdeblur.data.pipeline import Shard, evenly_spaced, training_batches
+from tf_deepdeblur.data.pairs import VALIDATION_FOLDER, PairFolder, check_pairs, find_pairs
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import to_float
+from tf_deepdeblur.sampling import evenly_spaced
 
 _CACHE_BYTES = 2**30
 _ENDLESS = 2**40  # steps
@@ -53,7 +54,8 @@ def training_dataset(
             ``tf.errors.OpError`` that ends the iteration.
     """
     source = _open_training(dataset, data_dir, blur_key, patch_size, crops_per_image)
-    return training_batches(source, patch_size, seed, (first_step, _ENDLESS), Shard(batch_size), crops_per_image)
+    samples = TrainingSamples(source, patch_size, seed, crops_per_image)
+    return samples.batches(first_step, _ENDLESS, Shard(batch_size))
 
 
 def validation_dataset(
@@ -89,15 +91,21 @@ def validation_dataset(
         raise InputError(f"{data_dir}: its validation images differ in size; use `batch_size=1`")
 
     def read(index):
-        frames = tf.numpy_function(source.frames, [index], [tf.uint8, tf.uint8])
+        frames = tf.numpy_function(source.read_pair, [index], [tf.uint8, tf.uint8])
         return tuple(to_float(tf.ensure_shape(frame, [None, None, 3])) for frame in frames)
 
-    count = len(source)
-    indices = evenly_spaced(count, count if limit is None else limit)
+    indices = evenly_spaced(range(len(source)), len(source) if limit is None else limit)
     return tf.data.Dataset.from_tensor_slices(indices).map(read).batch(batch_size).prefetch(1)
 
 
-def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_held_out=1, crops_per_image=1):
+def open_dataset(
+    dataset: str,
+    data_dir: str | os.PathLike,
+    blur_key: str = "blur_gamma",
+    smallest: int = 1,
+    smallest_validation: int = 1,
+    crops_per_image: int = 1,
+) -> tuple[PairFolder | PackedStore, PairFolder | PackedStore | None]:
     """Finds and checks all pairs of a data set.
 
     Args:
@@ -105,23 +113,23 @@ def open_sources(dataset, data_dir, blur_key="blur_gamma", smallest=1, smallest_
         data_dir: the folder of the data set, or the file of a packed store; ``~`` is expanded.
         blur_key: "blur_gamma" or "blur"; which blurry images of gopro.
         smallest: least side of a training image, the patch size.
-        smallest_held_out: least side of a held-out image.
+        smallest_validation: least side of a validation image.
         crops_per_image: of the pipeline; decides whether it pays to keep decoded images.
 
     Returns:
-        (training, held_out): PairFolder or PackedStore each; held_out is None if the data set has no such part.
+        (training, validation): PairFolder or PackedStore each; validation is None if the data set has no such part.
 
     Raises:
         InputError: naming the file or folder and the remedy.
     """
     training = _open_training(dataset, data_dir, blur_key, smallest, crops_per_image)
     root = Path(data_dir).expanduser()
-    if dataset != "store" and (root / "train").is_dir() and not (root / EVAL_FOLDER[dataset]).is_dir():
+    if dataset != "store" and (root / "train").is_dir() and not (root / VALIDATION_FOLDER[dataset]).is_dir():
         return training, None
-    held_out = _open_validation(dataset, data_dir, blur_key, smallest_held_out)
-    if held_out is not None and held_out.pairs == training.pairs:
+    validation = _open_validation(dataset, data_dir, blur_key, smallest_validation)
+    if validation is not None and validation.pairs == training.pairs:
         return training, None
-    return training, held_out
+    return training, validation
 
 
 def _open_training(dataset, data_dir, blur_key, smallest, crops_per_image):
@@ -137,9 +145,9 @@ def _open_training(dataset, data_dir, blur_key, smallest, crops_per_image):
 def _open_validation(dataset, data_dir, blur_key, smallest=1):
     """PairFolder or PackedStore of the validation images; None if a store has none."""
     if dataset == "store":
-        store = _open_store(data_dir, "eval", blur_key, smallest)
+        store = _open_store(data_dir, "validation", blur_key, smallest)
         return store if len(store) else None
-    pairs = find_pairs(dataset, data_dir, "eval", blur_key)
+    pairs = find_pairs(dataset, data_dir, "validation", blur_key)
     return PairFolder(pairs, check_pairs(pairs, smallest), cache_bytes=0)
 
 

@@ -1,84 +1,89 @@
-"""Packed store: all pairs of a data set, decoded, in one file that training reads through a memory map.
+"""Packed store: all pairs of a data set, decoded, in one HDF5 file that training reads through a memory map.
 
-A random crop touches only its own rows, nothing is decoded, and processes share the system's page cache. The file is
+A random crop touches only its own rows, nothing is decoded, and processes share the system's page cache. The datasets
+of the file are
 
-    magic, version, length and CRC-32 of the header        24 bytes
-    header                                                  JSON: blur key, data set, and of every pair names and size
-    CRC-32 of every image                                   uint32 [pairs, 2], blurry and sharp; 0 is not written yet
-    pixels                                                  uint8, image after image, from a multiple of 4096 on
+    index       JSON: the blur key; name, two files, height, width and the files' sizes of every pair
+    checksums   uint32 [pairs, 2], CRC-32 of the blurry and the sharp image; 0 is not written yet
+    pixels      uint8, pair after pair, each the blurry image and then the sharp one
 
-It is written as ``.part`` beside its place, which it takes when it is whole. Started again, images whose checksum is
-there and right are kept; equal data sets give equal bytes, however often it was stopped. Numbers are little-endian.
+HDF5 lays out the file before the first pixel is there. Pixels and checksums are contiguous in it and written in place,
+so that a program that is killed leaves a file to go on with: ``.part`` beside the store, which is renamed when it is
+complete. Equal data sets give equal bytes, however often packing was stopped.
 """
 
 import errno
 import json
 import os
-import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 from tqdm import tqdm
 
-from tf_deepdeblur.data.pairs import Pair, check_sizes
+from tf_deepdeblur.data.pairs import Pair, PairFolder, check_sizes
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked
 from tf_deepdeblur.runtime import num_cores
 
-PARTS = ("train", "eval")
-_MAGIC = b"DEBLURST"
-_VERSION = 1
-_START = struct.Struct("<8sIIQ")  # magic, version, CRC-32 of the header, its length
-_PAGE = 4096
-_REMEDY = "make it again with tools/pack_dataset.py"
+PARTS = ("train", "validation")
 
 
-class _Layout(NamedTuple):
-    """What the header says, and where things are."""
+class _Content(NamedTuple):
+    """A store that is open for reading; arrays are memory maps."""
 
-    header: dict
+    index: dict
+    pairs: list[Pair]
     sizes: np.ndarray  # int64 [pairs, 2], height and width
-    sums: int  # offset of the checksums
-    pixels: np.ndarray  # int64 [pairs + 1], offset of each pair; the last is the file's size
+    starts: np.ndarray  # int64 [pairs], where each pair's pixels start
+    checksums: np.memmap
+    pixels: np.memmap
 
-    @property
-    def pairs(self):
-        """[name, blurry file, sharp file, height, width, bytes of the two files] of every pair, part after part."""
-        return [pair for part in PARTS for pair in self.header["pairs"][part]]
+    def images(self, number):
+        """The pixels of the blurry and of the sharp image of a pair, uint8 [H, W, 3] each."""
+        height, width = self.sizes[number].tolist()
+        start = self.starts[number]
+        return self.pixels[start : start + 6 * height * width].reshape(2, height, width, 3)
 
 
-def pack(sources, path, blur_key):
+def pack(training: PairFolder, validation: PairFolder | None, path: str | os.PathLike, blur_key: str = "") -> None:
     """Writes the pairs of a data set as a packed store, or goes on where that was stopped.
 
     Args:
-        sources: {"train": PairFolder, "eval": PairFolder or None}.
+        training: the training pairs.
+        validation: the validation pairs, or None.
         path: the file to write.
         blur_key: "blur_gamma" or "blur" of gopro, "" for data sets with one kind of blur.
 
     Raises:
-        InputError: if an image cannot be read; if the file is there and holds something else, is being written by
+        InputError: if an image cannot be read; if the file exists and holds something else, is being written by
             another program, or cannot be written, for example because the disk is full.
     """
     path = Path(path)
-    start, layout = _describe(sources, blur_key)
     part = path.with_name(f"{path.name}.part")
+    sources = training, validation or PairFolder([], np.empty((0, 2), int))
+    index = {"blur_key": blur_key, **{name: _rows(source) for name, source in zip(PARTS, sources, strict=True)}}
+    num_bytes = 6 * sum(int(source.sizes.prod(axis=1).sum()) for source in sources)
     try:
-        _check_replaceable(path, start)
+        if path.exists() and not _holds(path, index):
+            raise InputError(f"{path}: holds something else; remove it or choose another `output`")
+        if part.is_symlink() or (part.exists() and not part.is_file()):
+            raise InputError(f"{part}: is no file; remove it")
         part.touch()
         with locked(part):
-            with _open_part(part, start, layout) as file:
-                _fill(file, layout, [source for source in sources.values() if source is not None])
-                os.fsync(file.fileno())
+            if not _holds(part, index):
+                _lay_out(part, index, num_bytes)
+            _fill(part, [(source, number) for source in sources for number in range(len(source))])
             part.replace(path)
     except OSError as error:
-        remedy = "choose another --output"
+        remedy = "choose another `output`"
         if is_full(error):
-            size = f"it takes {layout.pixels[-1] / 2**30:.2f} GiB"
+            size = f"it takes {num_bytes / 2**30:.2f} GiB"
             remedy = f"{size}. Make room, then start the same command again: what is packed is kept"
-        raise InputError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {remedy}") from error
 
 
 class PackedStore:
@@ -86,204 +91,165 @@ class PackedStore:
 
     Args:
         path: the file.
-        part: "train" or "eval".
+        part: "train" or "validation".
         smallest: least side of an image.
 
     Attributes:
         pairs: list of Pair; the names and files that were packed, below their data set's folder.
         sizes: int array [pairs, 2] of height and width.
         blur_key: "blur_gamma", "blur", or "" where the data set had one kind of blur.
-        failure: always None: nothing can fail once the file is open.
 
     Raises:
-        InputError: naming the file, if it is missing, of another kind or version, damaged, or not whole, or if images
-            are smaller than ``smallest``.
+        InputError: naming the file, if it is missing, no packed store, damaged or incomplete, or if images are smaller
+            than ``smallest``.
     """
 
-    failure = None
-
-    def __init__(self, path, part="train", smallest=1):
-        path = Path(path)
-        layout = _read_layout(path)
-        counts = [len(layout.header["pairs"][name]) for name in PARTS]
-        first = 0 if part == "train" else counts[0]
-        mine = slice(first, first + counts[PARTS.index(part)])
-        self.pairs = [Pair(name, Path(blurry), Path(sharp)) for name, blurry, sharp, *_ in layout.pairs[mine]]
-        self.sizes = layout.sizes[mine]
-        self.blur_key = layout.header["blur_key"]
-        self._offsets = layout.pixels[mine]
-        self._bytes = _map(path)
+    def __init__(self, path: str | os.PathLike, part: str = "train", smallest: int = 1):
+        self._content = _read(Path(path))
+        if not self._content.checksums.all():
+            raise InputError(f"{path}: was not packed to its end; pack the data set again")
+        count = len(self._content.index["train"])
+        mine = slice(0, count) if part == "train" else slice(count, None)
+        self._first = mine.start
+        self.pairs: list[Pair] = self._content.pairs[mine]
+        self.sizes: np.ndarray = self._content.sizes[mine]
+        self.blur_key: str = self._content.index["blur_key"]
         check_sizes([f"{path}: {pair.name}" for pair in self.pairs], self.sizes, smallest)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.pairs)
 
-    def name(self, index):
+    def name(self, index: int) -> str:
         """The name of a pair, for people."""
         return self.pairs[index].name
 
-    def frames(self, index):
+    def read_pair(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The whole (blurry, sharp) images, uint8 [H, W, 3] each; read-only, and read from disk as they are used."""
-        height, width = self.sizes[index]
-        size = height * width * 3
-        start = self._offsets[index]
-        return tuple(self._bytes[first : first + size].reshape(height, width, 3) for first in (start, start + size))
+        blurry, sharp = self._content.images(self._first + index)
+        return blurry, sharp
 
-    def crop(self, index, top, left, side):
+    def crop(self, index: int, top: int, left: int, side: int) -> tuple[np.ndarray, np.ndarray]:
         """The same ``side`` x ``side`` pixels of both images."""
-        return tuple(frame[top : top + side, left : left + side] for frame in self.frames(index))
+        blurry, sharp = self._content.images(self._first + index)[:, top : top + side, left : left + side]
+        return blurry, sharp
 
 
-def verify(path):
+def verify(path: str | os.PathLike) -> list[str]:
     """Reads a whole store and compares every image with its checksum.
 
     Returns:
         The names of the images that are damaged, such as "train/a/blur/000001.png".
 
     Raises:
-        InputError: if the file is missing, of another kind or version, or not whole.
+        InputError: if the file is missing, no packed store, or incomplete.
     """
-    layout = _read_layout(Path(path))
-    data = _map(path)
-    sums = _read_sums(data, layout)
+    content = _read(Path(path))
     damaged = []
-    for index, pair in enumerate(tqdm(layout.pairs, desc="verify", unit="pair")):
-        found = [_checksum(image) for image in _images(data, layout, index)]
-        damaged += [name for name, ours, theirs in zip(pair[1:3], found, sums[index], strict=True) if ours != theirs]
+    for number, pair in enumerate(tqdm(content.pairs, desc="verify", unit="pair")):
+        for file, image, expected in zip(pair[1:], content.images(number), content.checksums[number], strict=True):
+            if _checksum(image) != expected:
+                damaged.append(file.as_posix())
     return damaged
 
 
-def _describe(sources, blur_key):
-    """(first bytes of the file, _Layout) of sources."""
-    pairs = {part: _list_pairs(sources[part]) if sources.get(part) else [] for part in PARTS}
-    header = json.dumps({"blur_key": blur_key, "pairs": pairs}, separators=(",", ":")).encode()
-    return _START.pack(_MAGIC, _VERSION, zlib.crc32(header), len(header)) + header, _layout(header)
-
-
-def _list_pairs(source):
+def _rows(source):
+    """[name, blurry file, sharp file, height, width, bytes of the two files] of every pair."""
     rows = []
     for pair, (height, width) in zip(source.pairs, source.sizes.tolist(), strict=True):
         root = pair.blurry.parents[len(Path(pair.name).parts) - 1]
-        names = [path.relative_to(root).as_posix() for path in pair[1:]]
-        rows.append([pair.name, *names, height, width, *(path.stat().st_size for path in pair[1:])])
+        files = [path.relative_to(root).as_posix() for path in pair[1:]]
+        rows.append([pair.name, *files, height, width, *(path.stat().st_size for path in pair[1:])])
     return rows
 
 
-def _layout(header_bytes):
-    header = json.loads(header_bytes)
-    rows = [pair for part in PARTS for pair in header["pairs"][part]]
-    sizes = np.array([row[3:5] for row in rows], np.int64).reshape(-1, 2)
-    sums = _START.size + len(header_bytes)
-    first = -(-(sums + 8 * len(rows)) // _PAGE) * _PAGE
-    return _Layout(header, sizes, sums, first + np.concatenate([[0], np.cumsum(sizes.prod(axis=1) * 6)]))
-
-
-def _read_layout(path):
-    """The layout of a whole store; see PackedStore for what it refuses."""
+def _holds(path, index):
+    """Whether a file is a store, complete or not, of exactly these pairs."""
     try:
-        with path.open("rb") as file:
-            start = file.read(_START.size)
-            if len(start) < _START.size or start[: len(_MAGIC)] != _MAGIC:
-                raise InputError(f"{path}: is no packed store; {_REMEDY}, or choose another --dataset")
-            _, version, checksum, length = _START.unpack(start)
-            if version != _VERSION:
-                raise InputError(f"{path}: is a packed store of version {version}, this is for {_VERSION}; {_REMEDY}")
-            header = file.read(length)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a store of tools/pack_dataset.py") from error
-    if len(header) != length or zlib.crc32(header) != checksum:
-        raise InputError(f"{path}: its header is damaged; {_REMEDY}")
-    layout = _layout(header)
-    size = path.stat().st_size
-    if size != layout.pixels[-1]:
-        raise InputError(f"{path}: has {size:,} of {layout.pixels[-1]:,} bytes; copy it again or {_REMEDY}")
-    if not _read_sums(_map(path), layout).all():
-        raise InputError(f"{path}: was not packed to its end; {_REMEDY}")
-    return layout
+        return _read(path).index == index
+    except InputError:
+        return False
 
 
-def _map(path):
-    return np.asarray(np.memmap(path, np.uint8, "r"))
+def _read(path):
+    """A store as _Content; whatever is wrong with the file is an InputError of one line."""
+    if not path.is_file():
+        raise InputError(f"{path}: {'is no file' if path.exists() else 'no such file'}; give a packed store")
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            if file["index"].nbytes > path.stat().st_size:  # a lie that would take all memory
+                raise ValueError("the index is damaged")
+            index = json.loads(file["index"][()].tobytes())
+            checksums, pixels = (
+                np.memmap(path, kind, "r", file[name].id.get_offset(), file[name].shape)
+                for name, kind in (("checksums", "<u4"), ("pixels", np.uint8))
+            )
+        rows = [row for part in PARTS for row in index[part]]
+        pairs = [Pair(name, Path(blurry), Path(sharp)) for name, blurry, sharp, *_ in rows]
+        sizes = np.array([row[3:5] for row in rows], np.int64).reshape(-1, 2)
+        ends = np.cumsum(6 * sizes.prod(axis=1))
+        if (sizes < 1).any() or checksums.shape != (len(rows), 2) or pixels.shape != (ends[-1],):
+            raise ValueError("its datasets do not fit together")
+        return _Content(index, pairs, sizes, ends - 6 * sizes.prod(axis=1), checksums, pixels)
+    except (OSError, RuntimeError, KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        # h5py and JSON raise all of these for files that are damaged, truncated or of another kind
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: is no packed store, or damaged ({reason}); pack the data set again") from error
 
 
-def _read_sums(data, layout):
-    return data[layout.sums : layout.sums + 8 * len(layout.sizes)].view("<u4").reshape(-1, 2)
+def _lay_out(path, index, num_bytes):
+    """Makes a store of its full size that has no pixels yet."""
+    access, creation, in_advance = map(
+        h5py.h5p.create, (h5py.h5p.FILE_ACCESS, h5py.h5p.FILE_CREATE, h5py.h5p.DATASET_CREATE)
+    )
+    # This format has checksums for all that describes the data; the index gets one from fletcher32.
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_file_locking(False, False)  # ``locked`` does it
+    creation.set_obj_track_times(False)  # equal data sets give equal bytes
+    in_advance.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    in_advance.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    text = np.frombuffer(json.dumps(index, separators=(",", ":")).encode(), np.uint8)
+    num_pairs = sum(len(index[part]) for part in PARTS)
+    try:
+        with h5py.File(h5py.h5f.create(os.fsencode(path), h5py.h5f.ACC_TRUNC, creation, access)) as file:
+            file.create_dataset("index", data=text, fletcher32=True)
+            file.create_dataset("checksums", (num_pairs, 2), "<u4", dcpl=in_advance.copy())
+            file.create_dataset("pixels", num_bytes, np.uint8, dcpl=in_advance.copy())
+        with path.open("r+b") as file:
+            try:  # a disk that is too small is told now
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except (AttributeError, OSError) as error:
+                if getattr(error, "errno", errno.EOPNOTSUPP) not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+    except OSError:
+        path.unlink()
+        raise
 
 
-def _images(data, layout, index):
-    """The bytes of the blurry and of the sharp image of a pair."""
-    start, end = layout.pixels[index : index + 2]
-    return data[start : (start + end) // 2], data[(start + end) // 2 : end]
+def _fill(path, pairs):
+    """Decodes and writes, on all cores, the pairs whose checksums are not there or not right."""
+    content = _read(path)
+
+    def write(place, data):
+        while len(data):
+            written = os.pwrite(file.fileno(), data, place)
+            place, data = place + written, data[written:]
+
+    def fill(number):
+        expected = content.checksums[number]
+        if expected.all() and [_checksum(image) for image in content.images(number)] == expected.tolist():
+            return
+        source, index = pairs[number]
+        images = np.stack(source.read_pair(index))
+        write(content.pixels.offset + content.starts[number], images.data.cast("B"))
+        sums = np.array([_checksum(image) for image in images], "<u4")
+        write(content.checksums.offset + 8 * number, sums.tobytes())  # after the pixels that they vouch for
+
+    with path.open("r+b") as file, ThreadPoolExecutor(num_cores()) as pool:
+        tasks = pool.map(fill, range(len(pairs)))
+        for _ in tqdm(tasks, total=len(pairs), desc="pack", unit="pair", dynamic_ncols=True):
+            pass
+        os.fsync(file.fileno())
 
 
 def _checksum(image):
     return zlib.crc32(image) or 1  # 0 is kept for what is not written yet
-
-
-def _check_replaceable(path, start):
-    """Only a store of the same data set is packed anew in its place."""
-    if path.exists():
-        with path.open("rb") as file:
-            if file.read(len(start)) != start:
-                raise InputError(f"{path}: holds something else; remove it or choose another --output")
-
-
-def _open_part(path, start, layout):
-    """The unfinished file: the one that is there if it is of the same data set, else a new one of its full size."""
-    size = int(layout.pixels[-1])
-    if path.exists() and path.stat().st_size == size:
-        file = path.open("r+b")
-        if file.read(len(start)) == start:
-            return file
-        file.close()
-    file = path.open("w+b")
-    try:
-        _allocate(file, size)  # a disk that is too small is told now
-        _write(file, 0, start)
-    except OSError:
-        file.close()
-        path.unlink()
-        raise
-    return file
-
-
-def _allocate(file, size):
-    try:
-        os.posix_fallocate(file.fileno(), 0, size)
-    except (AttributeError, OSError) as error:
-        if getattr(error, "errno", errno.EOPNOTSUPP) not in (errno.EOPNOTSUPP, errno.EINVAL):
-            raise
-        file.truncate(size)  # this system cannot allocate in advance
-
-
-def _fill(file, layout, sources):
-    """Decodes and writes, on all cores, the pairs whose checksums are not there or not right."""
-    pairs = [(source, index) for source in sources for index in range(len(source))]
-    with ThreadPoolExecutor(num_cores()) as pool:
-        tasks = pool.map(lambda number: _pack_pair(file, layout, number, *pairs[number]), range(len(pairs)))
-        for _ in tqdm(tasks, total=len(pairs), desc="pack", unit="pair", dynamic_ncols=True):
-            pass
-
-
-def _pack_pair(file, layout, number, source, index):
-    place = layout.sums + 8 * number
-    start, end = layout.pixels[number : number + 2].tolist()
-    places = start, (start + end) // 2
-    length = (end - start) // 2
-    sums = struct.unpack("<II", os.pread(file.fileno(), 8, place))
-    if all(sums) and all(_checksum(_read(file, at, length)) == total for at, total in zip(places, sums, strict=True)):
-        return
-    images = [np.ascontiguousarray(image).data.cast("B") for image in source.frames(index)]
-    for at, image in zip(places, images, strict=True):
-        _write(file, at, image)
-    _write(file, place, struct.pack("<II", *map(_checksum, images)))  # after the pixels that it vouches for
-
-
-def _read(file, place, length):
-    return os.pread(file.fileno(), length, place)
-
-
-def _write(file, place, data):
-    while len(data):
-        written = os.pwrite(file.fileno(), data, place)
-        place, data = place + written, data[written:]

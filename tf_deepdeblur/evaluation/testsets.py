@@ -116,7 +116,7 @@ def open_references(sample: Sample) -> Sequence[np.ndarray]:
 
 def paired(dataset: str, data_dir: Path, blur_key: str) -> list[Sample]:
     """The evaluation split of a data set of pairs, found and checked as training does it."""
-    pairs = find_pairs(dataset, data_dir, "eval", blur_key)
+    pairs = find_pairs(dataset, data_dir, "validation", blur_key)
     check_pairs(pairs)
     return [Sample(str(PurePath(pair.name).with_suffix("")), pair.blurry, (pair.sharp,)) for pair in pairs]
 

@@ -22,10 +22,10 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_deepdeblur.config import changed_model_flags, flag_values, read_flagfile, to_flagfile
-from tf_deepdeblur.data.datasets import open_sources
+from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import PackedStore, verify
 from tf_deepdeblur.data.pairs import PairFolder
-from tf_deepdeblur.data.pipeline import Shard, training_batches
+from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
@@ -115,7 +115,7 @@ def _read_every_pair(config, data):
         return
     for source in filter(None, data):
         for index in tqdm(range(len(source)), desc="read every pair", unit="pair"):
-            source.frames(index)
+            source.read_pair(index)
 
 
 def open_data(config):
@@ -126,7 +126,7 @@ def open_data(config):
         data = replace(data, dataset="pairs", data_dir=str(folder))
     smallest = MIN_PATCH_SIZE if config.adversarial else 1
     return Data(
-        *open_sources(data.dataset, data.data_dir, data.blur_key, data.patch_size, smallest, data.crops_per_image)
+        *open_dataset(data.dataset, data.data_dir, data.blur_key, data.patch_size, smallest, data.crops_per_image)
     )
 
 
@@ -160,6 +160,9 @@ class _Run:
         self._strategy = strategy
         self._model = model
         self._data = data
+        self._samples = TrainingSamples(
+            data.training, config.data.patch_size, config.runtime.seed, config.data.crops_per_image
+        )
         self._run_dir = Path(config.run_dir).expanduser()
         self._is_chief = is_chief(strategy)
         self._checkpoints = Checkpoints(self._run_dir / "checkpoints", model)
@@ -213,15 +216,13 @@ class _Run:
         return bool(requests.numpy()) if self._config.runtime.strategy == "multi_worker" else stop.is_set()
 
     def _batches(self):
-        config, first = self._config, self._first_step
+        optimizer = self._config.optimizer
 
         def dataset(context):
             workers = context.num_input_pipelines
             replicas = context.num_replicas_in_sync // workers
-            shard = Shard(config.optimizer.batch_size, workers, context.input_pipeline_id, replicas)
-            steps = first, config.optimizer.total_steps
-            data, seed = config.data, config.runtime.seed
-            return training_batches(self._data.training, data.patch_size, seed, steps, shard, data.crops_per_image)
+            shard = Shard(optimizer.batch_size, workers, context.input_pipeline_id, replicas)
+            return self._samples.batches(self._first_step, optimizer.total_steps, shard)
 
         return self._strategy.distribute_datasets_from_function(dataset)
 
@@ -230,12 +231,13 @@ class _Run:
         try:
             return next(batches)
         except tf.errors.OpError as error:
-            failure = self._data.training.failure
-            if failure is None:
+            if self._samples.error is None:
                 raise
             if self._is_chief and step > self._first_step:
                 self._save(step)
-            raise InputError(f"{failure}, then start the same command again: {step} steps are saved") from error
+            raise InputError(
+                f"{self._samples.error}, then start the same command again: {step} steps are saved"
+            ) from error
 
     def _after(self, step, is_last):
         """Logs, evaluates and saves what is due after a step."""
