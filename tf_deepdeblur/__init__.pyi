@@ -16,6 +16,7 @@ from .config import RuntimeConfig as RuntimeConfig
 from .config import TrainConfig as TrainConfig
 from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
+from .export import export_model as export_model
 from .inference import Deblurrer as Deblurrer
 from .models import Discriminator as Discriminator
 from .models import Generator as Generator

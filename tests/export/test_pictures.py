@@ -82,12 +82,12 @@ def test_a_photograph_of_any_size():
 
 @pytest.mark.parametrize("make", [pictures.for_verification, pictures.for_calibration])
 def test_folders_without_blurry_images_are_named(tmp_path, make):
-    with pytest.raises(InputError, match=r"absent: no such folder; --calibration_dir must name"):
+    with pytest.raises(InputError, match=r"absent: no such folder; `calibration_dir` must name"):
         make(tmp_path / "absent")
     (tmp_path / "sharp").mkdir()
     write_image(tmp_path / "sharp" / "1.png", np.zeros((10, 10, 3), np.uint8))
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(InputError, match=r": no blurry images in it; --calibration_dir must name"):
+    with pytest.raises(InputError, match=r": no blurry images in it; `calibration_dir` must name"):
         make(tmp_path)
 
 

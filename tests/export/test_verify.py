@@ -9,7 +9,7 @@ import pytest
 from tests.export.conftest import random_generator, random_image
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import bundle, saved_model, verify
-from tf_deepdeblur.export.bundle import Wanted
+from tf_deepdeblur.export.bundle import ExportOptions
 from tf_deepdeblur.export.pictures import Picture
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -77,8 +77,9 @@ def exported(generator, converted, pairs_dir, tmp_path, monkeypatch):
         "tf_deepdeblur.export.tflite.convert", lambda generator, quantize="none", *rest: converted[quantize]
     )
 
-    def export(**wanted):
-        return bundle.export(generator, tmp_path / "out", Wanted(**wanted), calibration_dir=pairs_dir)
+    def export(saved_model=False, quantizations=(), **options):
+        options = ExportOptions(saved_model, quantizations=quantizations, **options)
+        return bundle.export_model(generator, tmp_path / "out", options, calibration_dir=pairs_dir)
 
     return export
 
@@ -104,10 +105,10 @@ def test_a_serving_version_is_a_folder_of_its_own(exported, tmp_path):
 def test_sizes_beyond_the_memory_are_refused_before_any_work(exported, tmp_path):
     for size in ({"fixed_size": (90_000, 90_000)}, {"timing_size": (90_000, 90_000)}):
         with pytest.raises(
-            InputError, match=r"^--fixed_size or --timing_size: needs some \d.* for 90000x90000 pixels.* smaller one"
+            InputError, match=r"^`fixed_size` or `timing_size`: needs some \d.* for 90000x90000 pixels.* smaller one"
         ):
             exported(quantizations=("none",), **size)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_versions_do_not_mix_with_an_export_without_one(exported, tmp_path):
@@ -124,5 +125,5 @@ def test_failures_name_the_file(exported, monkeypatch):
 
 def test_an_output_that_cannot_be_written_is_named(exported, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(InputError, match=r"out: cannot be written \(File exists\); choose another --output_dir"):
+    with pytest.raises(InputError, match=r"out: cannot be written \(File exists\); make room or use another"):
         exported()

@@ -9,7 +9,6 @@ its own with these, and results.md has a column for each.
 """
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.evaluation import evaluate, load, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer
+    from tf_deepdeblur.io.checksum import sha256
     from tf_deepdeblur.models.saving import find_model
 
     models = {name: find_model(model) for name, model in names.items()}
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
             deblur,
             test_set,
             output_dir / name if len(models) > 1 else output_dir,
-            model=f"{path} (sha256 {digest(path)[:12]}, precision {'as exported' if is_export else _PRECISION.value})",
+            model=f"{path} (sha256 {sha256(path)[:12]}, precision {'as exported' if is_export else _PRECISION.value})",
             limit=_LIMIT.value,
             progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
         )
@@ -67,12 +67,3 @@ def named(models):
     if len(names) < len(models):
         raise cli.UsageError(f"--model {', '.join(models)}: two have the same name; rename one of them")
     return names
-
-
-def digest(path):
-    """sha256 of a file, or of all files of a folder: other weights must never go on with old rows."""
-    total = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            total.update(file.read_bytes())
-    return total.hexdigest()

@@ -43,15 +43,13 @@ def main(argv: Sequence[str]) -> int:
     options = read_options()
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.export import bundle
-    from tf_deepdeblur.models.saving import find_model, load_generator
+    from tf_deepdeblur.models.saving import find_model
 
     path = find_model(_MODEL.value)
-    if path.suffix != ".keras":
-        raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
-    report = bundle.export(
-        load_generator(path),
+    report = bundle.export_model(
+        path,
         _OUTPUT_DIR.value,
-        bundle.Wanted(**options),
+        bundle.ExportOptions(**options),
         calibration_dir=_CALIBRATION_DIR.value,
         training=read_training(path),
         progress=functools.partial(tqdm, desc="export and verify", unit="step"),
@@ -85,7 +83,7 @@ def read_training(path):
 
 
 def read_options() -> dict:
-    """The arguments of ``bundle.Wanted`` from the flags; checks them before TensorFlow starts."""
+    """The arguments of ``bundle.ExportOptions`` from the flags; checks them before TensorFlow starts."""
     both = not (_SAVED_MODEL.value or _TFLITE.value)
     saved_model, tflite = _SAVED_MODEL.value or both, _TFLITE.value or both
     unknown = sorted(set(_QUANTIZE.value) - {*_QUANTIZATIONS, "all"})

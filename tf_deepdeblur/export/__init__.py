@@ -1,4 +1,4 @@
-"""From a trained generator to SavedModel and TFLite files."""
+"""From a trained generator to files that applications load without this package."""
 
 import lazy_loader
 

@@ -1,1 +1,9 @@
-from .bundle import export as export
+from .bundle import ExportOptions as ExportOptions
+from .bundle import export_model as export_model
+from .bundle import metadata as metadata
+from .saved_model import export_saved_model as export_saved_model
+from .tflite import QUANTIZATIONS as QUANTIZATIONS
+from .tflite import calibration_ranges as calibration_ranges
+from .tflite import convert as convert
+from .tflite import export_tflite as export_tflite
+from .verify import Verifier as Verifier

@@ -1,52 +1,70 @@
-"""One export: the files that are wanted, each verified as soon as it is written, and ``report.json``."""
+"""One export: the files that are asked for, each verified as soon as it is written, and ``report.json``."""
 
 import functools
+import hashlib
+import importlib.metadata
+import json
+import os
 import platform
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+
+import tf_deepdeblur
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export import files, pictures, tflite
-from tf_deepdeblur.export.facts import describe
+from tf_deepdeblur.export import pictures, tflite
 from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.exported import require_memory
-from tf_deepdeblur.models.saving import with_dtype
+from tf_deepdeblur.io.atomic import write_atomically
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import find_model, load_generator, with_dtype
 from tf_deepdeblur.runtime import choose_precision, num_cores
 
 _TIMING_SIZE = (256, 256)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """The files of an export.
 
     Attributes:
         saved_model: whether to write ``saved_model/``.
         serving_version: write ``saved_model/<version>/`` instead, as TensorFlow Serving wants it.
-        quantizations: of the ``.tflite`` files, some of ``tflite.QUANTIZATIONS``.
-        fixed_size: (height, width) of those files' only image size, or None for any size.
+        quantizations: of the ``.tflite`` files, some of ``tflite.QUANTIZATIONS``; none by an empty tuple.
+        fixed_size: (height, width) of the only image size of the ``.tflite`` files, or None for any size.
         timing_size: (height, width) of the image to measure speed with; None is the fixed size, or 256x256.
     """
 
-    saved_model: bool = False
+    saved_model: bool = True
     serving_version: int | None = None
-    quantizations: tuple[str, ...] = ()
+    quantizations: tuple[str, ...] = ("none",)
     fixed_size: tuple[int, int] | None = None
     timing_size: tuple[int, int] | None = None
 
 
-def export(generator, output_dir, wanted, *, calibration_dir=None, training=None, progress=iter):
+def export_model(
+    model: Generator | str | os.PathLike,
+    output_dir: str | os.PathLike,
+    options: ExportOptions | None = None,
+    *,
+    calibration_dir: str | os.PathLike | None = None,
+    training: dict | None = None,
+    progress: Callable[[Sequence[Callable[[], dict]]], Iterable[Callable[[], dict]]] = iter,
+) -> dict:
     """Writes and verifies the files of one export.
 
     Args:
-        generator: float32 Generator.
+        model: Generator, or what ``Deblurrer.load`` takes for one: a training run's folder, a ``.keras`` file or the
+            name of shipped weights.
         output_dir: folder to write ``saved_model/``, ``generator_<quantize>.tflite`` and ``report.json`` to.
-        wanted: Wanted.
-        calibration_dir: folder with blurry images to calibrate and verify with, or None for the embedded photographs.
+        options: which files; by default a SavedModel and a float32 ``.tflite`` file.
+        calibration_dir: folder with blurry images to calibrate int8 and to verify with; photographs that come with
+            scikit-image, blurred by camera shake, if None.
         training: what is known about the generator's training, a dict for JSON, or None.
-        progress: wraps the list of steps that is gone through, one per row of the report, like ``tqdm.tqdm``.
+        progress: wraps the list of steps that is iterated over, one per row of the report, like ``tqdm.tqdm``.
 
     Returns:
         What ``report.json`` holds: "model", "machine", "pictures", "timing_size" and "rows", see ``verify.Verifier``. A
@@ -55,43 +73,98 @@ def export(generator, output_dir, wanted, *, calibration_dir=None, training=None
     Raises:
         InputError: naming the folder or file that cannot be read or written.
     """
-    output_dir = _created(Path(output_dir).expanduser())
-    timing_size = wanted.timing_size or wanted.fixed_size or _TIMING_SIZE
-    for size in filter(None, (timing_size, wanted.fixed_size)):
-        require_memory("--fixed_size or --timing_size", size, generator.filters, "give a smaller one")
-    folder = _saved_model_folder(output_dir, wanted.serving_version)
-    if wanted.saved_model:
+    options, output_dir = options or ExportOptions(), Path(output_dir).expanduser()
+    timing_size = options.timing_size or options.fixed_size or _TIMING_SIZE
+    generator = _float32_generator(model)
+    for size in filter(None, (timing_size, options.fixed_size)):
+        require_memory("`fixed_size` or `timing_size`", size, generator.filters, "give a smaller one")
+    folder = output_dir / "saved_model"
+    if options.serving_version is not None:
+        if (folder / "saved_model.pb").exists():
+            raise InputError(f"{folder}: holds a SavedModel without a version; remove it or use another `output_dir`")
+        folder /= str(options.serving_version)
+    if options.saved_model:
         require_replaceable(folder)
-    facts = describe(generator, training)
-    verified_on = pictures.for_verification(calibration_dir, wanted.fixed_size)
-    calibrating_on = pictures.for_calibration(calibration_dir) if "int8" in wanted.quantizations else ()
+
+    description = metadata(generator, training)
+    verified_on = pictures.for_verification(calibration_dir, options.fixed_size)
+    calibrated_on = pictures.for_calibration(calibration_dir) if "int8" in options.quantizations else ()
     verifier = Verifier(generator, verified_on, pictures.photograph(timing_size))
-    steps = [
-        verifier.reference_row,
-        *_fast_rows(generator, verifier),
-        *([functools.partial(_saved_model_row, generator, folder, facts, verifier)] if wanted.saved_model else []),
-        *_tflite_rows(generator, output_dir, wanted, facts, calibrating_on, verifier),
-    ]
-    rows = [step() for step in progress(steps)]
-    report = {
-        "model": facts,
-        "machine": _machine(),
-        "pictures": [[picture.name, *picture.blurry.shape[:2]] for picture in verified_on],
-        "timing_size": list(timing_size),
-        "rows": rows,
-    }
-    files.write_file(output_dir / "report.json", report)
+
+    def saved_model_row():
+        export_saved_model(generator, folder, description)
+        return verifier.file_row("saved_model", folder)
+
+    def bfloat16_row():
+        return verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))
+
+    def tflite_row(quantize):
+        path = output_dir / f"generator_{quantize}.tflite"
+        ranges = tflite.calibration_ranges(generator, calibrated_on) if quantize == "int8" else None
+        tflite.export_tflite(generator, path, description, quantize, options.fixed_size, ranges)
+        return verifier.file_row(quantize, path)
+
+    steps = [verifier.reference_row]
+    steps += [bfloat16_row] if choose_precision("auto") != "float32" else []  # where the machine has it in hardware
+    steps += [saved_model_row] if options.saved_model else []
+    steps += [functools.partial(tflite_row, quantize) for quantize in options.quantizations]
+    packages = ("tensorflow", "keras", "ai-edge-litert")
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        report = {
+            "model": description,
+            "machine": {
+                "threads": num_cores(),
+                "machine": platform.machine(),
+                **{name: importlib.metadata.version(name) for name in packages},
+            },
+            "pictures": [[picture.name, *picture.blurry.shape[:2]] for picture in verified_on],
+            "timing_size": list(timing_size),
+            "rows": [step() for step in progress(steps)],
+        }
+        write_atomically(output_dir / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
+    except OSError as error:
+        raise InputError(
+            f"{output_dir}: cannot be written ({error.strerror or error}); make room or use another `output_dir`"
+        ) from error
     return report
 
 
-def table(report):
-    """The rows of a report as text."""
+def metadata(generator: Generator, training: dict | None = None) -> dict:
+    """What a shipped model says about itself, whatever the format it is shipped in.
+
+    Args:
+        generator: Generator.
+        training: what is known about its training, a dict for JSON, or None.
+
+    Returns:
+        A dict for JSON: "package", "version", "network" (the constructor's arguments and the number of parameters),
+        "weights_sha256" (of all weights as little-endian float32, one after the other: equal for equal networks in any
+        file) and "training".
+    """
+    config = generator.get_config()
+    names = ("num_scales", "num_res_blocks", "filters", "kernel_size", "global_residual")
+    digest = hashlib.sha256()
+    for weight in generator.get_weights():
+        digest.update(np.ascontiguousarray(weight, "<f4").tobytes())
+    return {
+        "package": "tf_deepdeblur",
+        "version": tf_deepdeblur.__version__,
+        "network": {**{name: config[name] for name in names}, "parameters": generator.count_params()},
+        "weights_sha256": digest.hexdigest(),
+        "training": training,
+    }
+
+
+def table(report: dict) -> str:
+    """Returns the rows of a report as a text table."""
     height, width = report["timing_size"]
     lines = [
         f"{'variant':22}{'MB':>8}{'max':>5}{'mean':>8}{'PSNR between':>14}{'dB lost':>9}{f's {width}x{height}':>14}"
     ]
     for row in report["rows"]:
-        size, between, lost = (_number(row.get(name)) for name in ("megabytes", "psnr_between", "psnr_lost"))
+        values = [row.get(name) for name in ("megabytes", "psnr_between", "psnr_lost")]
+        size, between, lost = ("" if value is None else f"{value:.3f}" for value in values)
         seconds = row["seconds_per_megapixel"] * height * width / 1e6
         lines.append(
             f"{row['variant']:22}{size:>8}{row['max_difference']:>5}{row['mean_difference']:8.4f}{between:>14}{lost:>9}"
@@ -100,60 +173,15 @@ def table(report):
     return "\n".join(lines)
 
 
-def failures(report):
-    """One line for each value beyond its tolerance."""
+def failures(report: dict) -> list[str]:
+    """Returns one line for each value of a report that is beyond its tolerance."""
     return [f"{row['file']}: {failure}" for row in report["rows"] for failure in row.get("failures", ())]
 
 
-def _saved_model_row(generator, folder, facts, verifier):
-    export_saved_model(generator, folder, facts)
-    return verifier.file_row("saved_model", folder)
-
-
-def _tflite_rows(generator, output_dir, wanted, facts, calibrating_on, verifier):
-    """Functions that write one file each and return its row."""
-
-    def write(quantize):
-        path = output_dir / f"generator_{quantize}.tflite"
-        ranges = tflite.calibration_ranges(generator, calibrating_on) if quantize == "int8" else None
-        tflite.export_tflite(generator, path, facts, quantize, wanted.fixed_size, ranges)
-        return verifier.file_row(quantize, path)
-
-    return [functools.partial(write, quantize) for quantize in wanted.quantizations]
-
-
-def _saved_model_folder(output_dir, serving_version):
-    folder = output_dir / "saved_model"
-    if serving_version is None:
-        return folder
-    if (folder / "saved_model.pb").exists():
-        raise InputError(f"{folder}: holds a SavedModel without a version; remove it or choose another --output_dir")
-    return folder / str(serving_version)
-
-
-def _fast_rows(generator, verifier):
-    """A function that returns the row of the network in bfloat16, where the machine has that in hardware."""
-    if choose_precision("auto") == "float32":
-        return []
-    return [lambda: verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))]
-
-
-def _created(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); choose another --output_dir") from error
-    return folder
-
-
-def _machine():
-    packages = ("tensorflow", "keras", "ai-edge-litert")
-    return {
-        "threads": num_cores(),
-        "machine": platform.machine(),
-        **{name: metadata.version(name) for name in packages},
-    }
-
-
-def _number(value):
-    return "" if value is None else f"{value:.3f}"
+def _float32_generator(model):
+    if not isinstance(model, Generator):
+        path = find_model(model)
+        if path.suffix != ".keras":
+            raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
+        return load_generator(path)
+    return model if model.dtype_policy.name == "float32" else with_dtype(model, "float32")

@@ -1,13 +1,13 @@
 """Static 8-bit quantisation of a float TFLite model of the generator.
 
-Integers are the convolutions and the sums of the ResBlocks: nearly all of the arithmetic. Float remain the steps where
-eight bits would be seen: pixels to float, the pyramid, what passes between scales, the last convolution, the addition
-of the blurry image and the rounding. A feature map that is constant stays constant, and so does a flat image.
-
-TensorFlow's own calibration is not used: where a sum overwrites its input (LiteRT adds in place), it records the sum's
-range for the convolution before it, which costs the thin networks here a third of their precision.
+Integer are the convolutions and the sums of the ResBlocks: nearly all of the arithmetic. The steps where eight bits
+would be visible stay float: pixels to float, the pyramid, what passes between scales, the last convolution, the
+addition of the blurry image and the rounding. A feature map that is constant stays constant, and so does a flat image.
 """
 
+from collections.abc import Iterable
+
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
@@ -15,22 +15,24 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from tf_deepdeblur.runtime import dropped_stderr, num_cores
 
+Ranges = dict[str, tuple[float, float]]  # (lowest value, highest value) by the key of a tensor's name
 
-def calibrate(content, images):
-    """The ranges of the features that will become integers.
+
+def calibrate(content: bytes, images: Iterable[np.ndarray]) -> Ranges:
+    """Measures the ranges of the features that will become integers.
 
     Args:
         content: bytes of a float TFLite model.
         images: uint8 arrays [1, H, W, 3] that the model restores one after the other.
-
-    Returns:
-        {key of a tensor's name: (lowest value, highest value)}.
     """
+    # TensorFlow's own calibration is not used. LiteRT lets the sum of a ResBlock overwrite the memory of its input, the
+    # convolution before it, and that calibration then records the sum's range for both: the convolution's range is
+    # too wide, which costs the thin networks here a third of their precision.
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     interpreter = Interpreter(
         model_content=content,
         num_threads=num_cores(),
-        experimental_preserve_all_tensors=True,
+        experimental_preserve_all_tensors=True,  # no memory is shared, so each tensor can be read after the run
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # delegates hide tensors
     )
     restore = interpreter.get_signature_runner("serving_default")
@@ -44,7 +46,7 @@ def calibrate(content, images):
     return {_key(names[index]): (float(min(values)), float(max(values))) for index, values in extremes.items()}
 
 
-def quantize(content, ranges):
+def quantize(content: bytes, ranges: Ranges) -> bytes:
     """Makes convolutions and sums of a float TFLite model integer.
 
     Args:
@@ -61,20 +63,27 @@ def quantize(content, ranges):
     names = _tensor_names(model)
     for index in _features(model):
         low, high = ranges[_key(names[index])]
+        # The quantiser derives scale and zero point from the range that a float tensor carries.
         model.subgraphs[0].tensors[index].quantization = schema.QuantizationParametersT(min=[low], max=[high])
-    integers = {id(operator) for operator in _integer_operators(model)}
-    floats = [operator for operator in model.subgraphs[0].operators if id(operator) not in integers]
-    kept = [names[index] for operator in floats for index in operator.outputs]
+    # It makes everything integer but the operators whose outputs are named.
+    integers = _integer_operators(model)
+    floats = [operator for operator in model.subgraphs[0].operators if operator not in integers]
+    denied = [names[index] for operator in floats for index in operator.outputs]
     with dropped_stderr():
-        quantized = mlir_quantize(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), denylisted_nodes=kept)
-    _check(quantized)
+        quantized = mlir_quantize(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), denylisted_nodes=denied)
+
+    # It leaves in float what it cannot make integer, without an error: the file would be correct but slow.
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(quantized))
+    convolutions = [operator for operator in model.subgraphs[0].operators if _name(model, operator) == "CONV_2D"]
+    operands = [model.subgraphs[0].tensors[index] for operator in convolutions[:-1] for index in operator.inputs[:2]]
+    if any(tensor.type != schema.TensorType.INT8 for tensor in operands):
+        raise RuntimeError("the quantiser left a convolution in float")
     return bytes(quantized)
 
 
-def operator_names(model):
-    """The names of a model's operators, in order; ``model`` is bytes or what flatbuffer_utils makes of them."""
-    if isinstance(model, bytes):
-        model = flatbuffer_utils.read_model_from_bytearray(bytearray(model))
+def operator_names(content: bytes) -> list[str]:
+    """Returns the names of a model's operators in order, such as "CONV_2D"."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     return [_name(model, operator) for operator in model.subgraphs[0].operators]
 
 
@@ -88,12 +97,14 @@ def _integer_operators(model):
     operators, names = model.subgraphs[0].operators, _tensor_names(model)
     convolutions = [operator for operator in operators if _name(model, operator) == "CONV_2D"]
     sums = [operator for operator in operators if _name(model, operator) == "ADD"]
+    # Sums are told apart by the layer in their names: the addition of the blurry image (global_residual) stays float.
     return convolutions[:-1] + [operator for operator in sums if "res_block" in names[operator.outputs[0]]]
 
 
 def _features(model):
     """Indices of the tensors that integer operators compute from and to, constants left out."""
     tensors = model.subgraphs[0].tensors
+    # The third input of a convolution is its bias, whose scale follows from those of the other two.
     used = {index for operator in _integer_operators(model) for index in (*operator.inputs[:2], operator.outputs[0])}
     return sorted(index for index in used if model.buffers[tensors[index].buffer].data is None)
 
@@ -103,13 +114,8 @@ def _tensor_names(model):
 
 
 def _key(name):
-    """A tensor's name without the part that TensorFlow 2.20 adds for some fixed image sizes."""
+    """A tensor's name without the part that TensorFlow 2.20 adds for some fixed image sizes.
+
+    The ranges are measured on a model for any size and used for one of a fixed size.
+    """
     return ";".join(part for part in name.split(";") if not part.endswith("/Squeeze"))
-
-
-def _check(content):
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    convolutions = [o for o in model.subgraphs[0].operators if _name(model, o) == "CONV_2D"][:-1]
-    tensors = model.subgraphs[0].tensors
-    if any(tensors[index].type != schema.TensorType.INT8 for o in convolutions for index in o.inputs[:2]):
-        raise RuntimeError("the quantiser left a convolution in float")

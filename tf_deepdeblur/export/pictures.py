@@ -96,11 +96,11 @@ def _split(folder):
 
 def _blurry_images(folder):
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; --calibration_dir must name a folder with blurry images")
+        raise InputError(f"{folder}: no such folder; `calibration_dir` must name a folder with blurry images")
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     paths = [path for path in paths if not any("sharp" in part for part in path.relative_to(folder).parts[:-1])]
     if not paths:
-        raise InputError(f"{folder}: no blurry images in it; --calibration_dir must name a folder with some")
+        raise InputError(f"{folder}: no blurry images in it; `calibration_dir` must name a folder with some")
     return paths
 
 

@@ -5,19 +5,31 @@ from 1x1, or fixed for the delegates of GPUs and NPUs. Free sizes must be set be
 ``get_signature_runner()`` does by itself; the size that such a file states before it has run is 1x1.
 """
 
+import json
+import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur.export import files, graph, int8
+from tf_deepdeblur.export import graph, int8
+from tf_deepdeblur.io.atomic import write_atomically
+from tf_deepdeblur.io.checksum import sha256
+from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.runtime import dropped_stderr
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8")
 
 
-def convert(generator, quantize="none", fixed_size=None, ranges=None):
-    """Converts a generator.
+def convert(
+    generator: Generator,
+    quantize: str = "none",
+    fixed_size: tuple[int, int] | None = None,
+    ranges: int8.Ranges | None = None,
+) -> bytes:
+    """Converts a generator to TFLite.
 
     Args:
         generator: float32 Generator.
@@ -32,10 +44,17 @@ def convert(generator, quantize="none", fixed_size=None, ranges=None):
         ValueError: for another ``quantize``, or "int8" without ranges.
     """
     if quantize not in QUANTIZATIONS:
-        raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
+        raise ValueError(f"`quantize` must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
     if quantize == "int8" and not ranges:
-        raise ValueError("int8 needs the ranges of calibration_ranges")
-    converter = _converter(generator, fixed_size)
+        raise ValueError("`quantize='int8'` needs the `ranges` of calibration_ranges")
+    # The weights are constants of the graph, because TFLite's own freezing misses the variables of Keras.
+    network = graph.bind(generator, [tf.constant(weight) for weight in generator.get_weights()])
+    module = tf.Module()
+    module.restore = tf.function(
+        lambda image: {"restored": graph.restore(image, network, generator.num_scales)},
+        input_signature=[tf.TensorSpec([1, *(fixed_size or (None, None)), 3], tf.uint8, name="image")],
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.restore.get_concrete_function()], module)
     if quantize in ("float16", "dynamic"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
@@ -45,7 +64,7 @@ def convert(generator, quantize="none", fixed_size=None, ranges=None):
     return int8.quantize(content, ranges) if quantize == "int8" else content
 
 
-def calibration_ranges(generator, images):
+def calibration_ranges(generator: Generator, images: Iterable[np.ndarray]) -> int8.Ranges:
     """The ranges of a generator's features on typical images, for "int8".
 
     Args:
@@ -55,43 +74,44 @@ def calibration_ranges(generator, images):
     return int8.calibrate(convert(generator), images)
 
 
-def export_tflite(generator, path, facts, quantize="none", fixed_size=None, ranges=None):
-    """Writes a TFLite file and, beside it, its facts: the same name with ``.json``.
+def export_tflite(
+    generator: Generator,
+    path: str | os.PathLike,
+    metadata: dict,
+    quantize: str = "none",
+    fixed_size: tuple[int, int] | None = None,
+    ranges: int8.Ranges | None = None,
+) -> None:
+    """Writes a TFLite file and its metadata beside it: the same name with ``.json``.
 
     Args:
         generator: float32 Generator.
         path: the ``.tflite`` file.
-        facts: result of ``facts.describe``.
+        metadata: result of ``bundle.metadata``. The ``.json`` file adds "format", "quantize", "interface", "operators"
+            (how many of each) and "sha256", that of the ``.tflite`` file.
         quantize: see ``convert``.
         fixed_size: see ``convert``.
         ranges: see ``convert``.
 
     Raises:
-        InputError: naming the file, if it cannot be written.
+        OSError: if a file cannot be written.
     """
-    content = convert(generator, quantize, fixed_size, ranges)
-    files.write_file(path, content)
+    path, content = Path(path), convert(generator, quantize, fixed_size, ranges)
     height, width = fixed_size or ("H", "W")
-    interface = {
-        "image": f"uint8 [1, {height}, {width}, 3], RGB" + ("" if fixed_size else ", any H and W from 1"),
-        "restored": f"uint8 [1, {height}, {width}, 3]",
-        "padding": "none needed",
-    }
+    # Killed between the two writes, this leaves a .tflite file without a .json file, never with that of another one.
+    path.with_suffix(".json").unlink(missing_ok=True)
+    write_atomically(path, content)
     details = {
         "format": "TFLite",
         "quantize": quantize,
-        "interface": {"serving_default": interface},
+        "interface": {
+            "serving_default": {
+                "image": f"uint8 [1, {height}, {width}, 3], RGB" + ("" if fixed_size else ", any H and W from 1"),
+                "restored": f"uint8 [1, {height}, {width}, 3]",
+                "padding": "none needed",
+            }
+        },
         "operators": dict(sorted(Counter(int8.operator_names(content)).items())),
+        "sha256": sha256(path),
     }
-    files.write_file(Path(path).with_suffix(".json"), {**facts, **details})
-
-
-def _converter(generator, fixed_size):
-    """A converter of ``graph.restore`` with the weights as constants: TFLite's own freezing misses Keras' variables."""
-    module = tf.Module()
-    network = graph.bind(generator, [tf.constant(weight) for weight in generator.get_weights()])
-    image = tf.TensorSpec([1, *(fixed_size or (None, None)), 3], tf.uint8, name="image")
-    module.restore = tf.function(
-        lambda image: {"restored": graph.restore(image, network, generator.num_scales)}, input_signature=[image]
-    )
-    return tf.lite.TFLiteConverter.from_concrete_functions([module.restore.get_concrete_function()], module)
+    write_atomically(path.with_suffix(".json"), json.dumps({**metadata, **details}, indent=2, allow_nan=False) + "\n")
