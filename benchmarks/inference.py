@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 import timing
 
-from tf_deepdeblur.inference import whole
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.precision import POLICIES
-from tf_deepdeblur.io.pixels import read_image, to_integers, write_image
+from tf_deepdeblur.io.pixels import read_image, to_float, to_uint8, write_image
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.models.saving import with_dtype
+from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
 
 
 def measure(generator, image, precisions, repeats):
@@ -62,6 +62,8 @@ def _without_network(num_scales):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
     def restore(images):
-        return to_integers(whole.restore(images, lambda pyramid: pyramid, num_scales), images.dtype)
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        pyramid = gaussian_pyramid(to_float(pad_for_pyramid(images, num_scales)), num_scales)
+        return to_uint8(pyramid[0][:, :height, :width])
 
     return lambda image: restore(image[None]).numpy()[0]

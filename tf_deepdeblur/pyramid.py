@@ -54,6 +54,8 @@ def pad_for_pyramid(images: Tensor, num_levels: int) -> Tensor:
         Images whose sides are multiples of 2^(num_levels - 1) and at least ``smallest_side(num_levels)``; ``images``
         itself where its known sides are so already.
     """
+    if num_levels == 1:
+        return images
     multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
     for axis in (1, 2):
         side = ops.shape(images)[axis]

@@ -5,6 +5,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.discriminator import Discriminator
@@ -137,6 +138,23 @@ def test_other_images_are_refused(images):
     for blurry in (images, [images]):
         with pytest.raises(ValueError, match=r"expected float images \[N, H, W, 3\] in \[-0.5, 0.5\], got"):
             Generator(1, 1, 4)(blurry)
+
+
+@pytest.mark.parametrize(("size", "is_padded"), [((16, 20), False), ((16, 18), True), ((4, 20), True)])
+def test_known_sides_are_padded_only_where_they_must(size, is_padded):
+    generator = Generator(3, 1, 2, 3)
+    graph = tf.function(generator).get_concrete_function(tf.TensorSpec([1, *size, 3], tf.float32)).graph
+    operations = {operation.type for operation in graph.get_operations()}
+    assert ("GatherV2" in operations, "StridedSlice" in operations) == (is_padded, is_padded)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_given_weights_replace_the_generators(trainable):
+    generator, other = Generator(2, 1, 4, 3), Generator(2, 1, 4, 3)
+    generator.trainable = trainable
+    images = np.random.default_rng(0).random((1, 9, 10, 3), np.float32) - 0.5
+    np.testing.assert_array_equal(generator.with_weights(other.get_weights())(images), other(images))
+    assert not np.allclose(generator(images), other(images))
 
 
 def test_a_generator_in_a_functional_model_is_saved_and_loaded(tmp_path):

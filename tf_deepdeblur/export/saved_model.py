@@ -18,9 +18,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export import graph
 from tf_deepdeblur.io.atomic import atomic_folder
 from tf_deepdeblur.io.checksum import sha256
+from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.models.generator import Generator
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="image")
@@ -49,8 +49,7 @@ class DeblurModule(tf.Module):
     def __init__(self, generator: Generator):
         super().__init__(name="deblur")
         self._weights = [tf.Variable(value, trainable=False) for value in generator.get_weights()]
-        self._network = graph.bind(generator, self._weights)
-        self._num_scales = generator.num_scales
+        self._network = generator.with_weights(self._weights)
         # ``__call__`` has no input signature, because a loaded function that has one converts NumPy floats to uint8
         # silently, and when a call does not match it, TensorFlow raises while it holds the function's lock: later calls
         # from other threads never return. Instead there is a trace for every dtype, all but one of which refuse.
@@ -74,7 +73,7 @@ class DeblurModule(tf.Module):
         is_not_empty = tf.debugging.Assert(tf.size(image) > 0, [message, tf.shape(image)], summarize=4)
         with tf.control_dependencies([is_not_empty]):
             image = tf.identity(image)
-        return {"restored": graph.restore(image, self._network, self._num_scales)}
+        return {"restored": to_uint8(self._network(to_float(image)))}
 
     @tf.function(input_signature=[tf.TensorSpec(None, tf.string, name="image_bytes")])
     def serving_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur.export import graph, int8
+from tf_deepdeblur.export import int8
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.checksum import sha256
+from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.runtime import dropped_stderr
 
@@ -48,10 +49,10 @@ def convert(
     if quantize == "int8" and not ranges:
         raise ValueError("`quantize='int8'` needs the `ranges` of calibration_ranges")
     # The weights are constants of the graph, because TFLite's own freezing misses the variables of Keras.
-    network = graph.bind(generator, [tf.constant(weight) for weight in generator.get_weights()])
+    network = generator.with_weights([tf.constant(weight) for weight in generator.get_weights()])
     module = tf.Module()
     module.restore = tf.function(
-        lambda image: {"restored": graph.restore(image, network, generator.num_scales)},
+        lambda image: {"restored": to_uint8(network(to_float(image)))},
         input_signature=[tf.TensorSpec([1, *(fixed_size or (None, None)), 3], tf.uint8, name="image")],
     )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.restore.get_concrete_function()], module)
