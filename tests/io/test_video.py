@@ -36,7 +36,9 @@ def make_video(path, times=STEADY, sound=True, codec="libx264", pix_fmt="yuv420p
             setattr(stream.codec_context, name, value)
         if rotation:
             stream.set_display_rotation(rotation)
-        track = container.add_stream("aac" if path.suffix != ".webm" else "libopus", rate=48000) if sound else None
+        if sound is True:
+            sound = "libopus" if path.suffix == ".webm" else "aac"
+        track = container.add_stream(sound, rate=48000) if sound else None
         for number, pts in enumerate(times):
             frame = av.VideoFrame.from_ndarray(picture(number, size).astype(np.uint8), "rgb24")
             frame = frame.reformat(
@@ -76,6 +78,11 @@ def packets(path, kind):
         return [bytes(packet) for packet in container.demux(stream) if packet.size]
 
 
+def seconds_heard(path):
+    with av.open(str(path)) as container:
+        return [float(packet.pts * packet.time_base) for packet in container.demux(audio=0) if packet.size]
+
+
 def seconds_shown(path):
     with VideoReader(path) as reader:
         return [float(frame.pts * reader.time_base) for frame in reader]
@@ -87,6 +94,7 @@ def test_frames_clock_and_sound_are_kept(tmp_path, suffix):
     make_video(source, **({"codec": "mpeg4"} if suffix == "avi" else {}))
     copy(source, target)
     assert packets(source, "audio") == packets(target, "audio")
+    np.testing.assert_allclose(np.diff(seconds_heard(target)), np.diff(seconds_heard(source)), atol=2e-3)
     before, after = seconds_shown(source), seconds_shown(target)
     np.testing.assert_allclose(np.diff(after), np.diff(before), atol=2e-3)
     assert len(after) == len(STEADY)
@@ -94,6 +102,21 @@ def test_frames_clock_and_sound_are_kept(tmp_path, suffix):
         assert float(other.frame_rate) == pytest.approx(float(one.frame_rate), rel=0.01)
         for old, new in zip(one, other, strict=True):
             assert np.abs(old.image.astype(int) - new.image).mean() < 3
+
+
+@pytest.mark.parametrize("codec", ["aac", "ac3", "flac", "mp3", "pcm_s16le"])
+def test_sound_in_avi_keeps_its_times(tmp_path, codec):
+    make_video(tmp_path / "source.avi", codec="mpeg4", sound=codec)
+    copy(tmp_path / "source.avi", tmp_path / "target.avi")
+    assert packets(tmp_path / "source.avi", "audio") == packets(tmp_path / "target.avi", "audio")
+    heard = seconds_heard(tmp_path / "source.avi")
+    assert heard[-1] > 0.3
+    np.testing.assert_allclose(seconds_heard(tmp_path / "target.avi"), heard, atol=2e-3)
+
+
+def test_avi_without_sound(tmp_path):
+    make_video(tmp_path / "source.avi", codec="mpeg4", sound=False)
+    assert len(copy(tmp_path / "source.avi", tmp_path / "target.avi")) == len(STEADY)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])

@@ -2,10 +2,13 @@
 
 A video that is read and written again keeps its clock (also a variable frame rate), its sound, which is copied and not
 encoded anew, its colour description and its bits per channel. The rotation that phones write beside the picture is
-applied to the pixels. Subtitles and data tracks are left out.
+applied to the pixels. Subtitles and data tracks are left out. AVI files say when a frame is stored, not when it is
+shown: players that guess the latter may show each frame of one with H.264 a frame too late.
 """
 
 import contextlib
+import io
+import itertools
 import os
 from collections.abc import Iterator
 from fractions import Fraction
@@ -139,9 +142,14 @@ class VideoWriter:
         with self._named_errors():
             kind = _CONTAINERS[path.suffix.lower()]
             self._container = self._files.enter_context(av.open(f"file:{path}", "w", format=kind))
-            self._sound = _Sound(self._files.enter_context(_open(source.path)), self._container, keep_metadata)
+            original = self._files.enter_context(_open(source.path))
+            described = original
+            codecs = {track.codec_context.name for track in original.streams.audio}
+            if kind == "avi" and codecs and codecs <= {"aac", "ac3", "flac"}:
+                described = self._files.enter_context(_without_block_size(source.path))
+            self._sound = _Sound(original, self._container, described.streams.audio, keep_metadata)
             if keep_metadata:
-                self._container.metadata.update(self._sound.metadata)
+                self._container.metadata.update(original.metadata)
 
     def write(self, image: np.ndarray, pts: int) -> None:
         """Appends a frame.
@@ -204,13 +212,15 @@ class VideoWriter:
 
 
 class _Sound:
-    """Copies all sound tracks of ``source`` to ``target``, a little at a time."""
+    """Copies all sound tracks of ``source`` to ``target``, a little at a time; ``described`` are the same tracks."""
 
-    def __init__(self, source, target, keep_metadata):
+    def __init__(self, source, target, described, keep_metadata):
         tracks = source.streams.audio
-        self.metadata = source.metadata
         self._target = target
-        self._copies = {track.index: target.add_stream_from_template(track) for track in tracks}
+        self._copies = {
+            track.index: target.add_stream_from_template(template)
+            for track, template in zip(tracks, described, strict=True)
+        }
         for track in tracks if keep_metadata else ():
             self._copies[track.index].metadata.update(track.metadata)
         self._packets = source.demux(*tracks) if tracks else iter(())
@@ -226,6 +236,23 @@ class _Sound:
                 packet.stream = self._copies[packet.stream.index]
                 self._target.mux(packet)
             self._next = next(self._packets, None)
+
+
+def _without_block_size(path):
+    """The sound tracks of a file as Matroska describes them.
+
+    In AVI they have a block size, with which FFmpeg would write wrong times of AAC, AC-3 and FLAC into the other file.
+    """
+    content = io.BytesIO()
+    with _open(path) as source, av.open(content, "w", format="matroska") as target:
+        tracks = source.streams.audio
+        copies = {track.index: target.add_stream_from_template(track) for track in tracks}
+        for packet in itertools.islice(source.demux(*tracks), 8 * len(tracks)):
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    content.seek(0)
+    return av.open(content)
 
 
 def _shown(image, matrix):
