@@ -266,6 +266,7 @@ def test_a_folder_without_pictures_is_named_with_the_flag(plan, tmp_path):
     line = f"{tmp_path / 'empty'}: no photographs or videos in this folder"
     assert plan(tmp_path / "empty")[1] == [f"{line}; `recursive` looks into its 1 folders"]
     assert plan(tmp_path / "empty", recursive=True)[1] == [line]
+    assert plan(tmp_path / "gone.png", tmp_path / "empty", recursive=True)[1][1:] == [line]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

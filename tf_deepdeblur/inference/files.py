@@ -167,11 +167,11 @@ class _Search:
             return []
         if not is_folder:
             return [(path, Path(path.name))]
-        folders = []
+        folders, num_failures = [], len(self.failures)
         found = [(file, file.relative_to(path)) for file in self._walk(path, folders)]
         if not found and path.resolve() == self._output_dir:
             self.failures.append(f"{path}: is the folder to write to; choose another `output_dir`")
-        elif not found and not self.failures:
+        elif not found and len(self.failures) == num_failures:
             hint = f"; `recursive` looks into its {len(folders)} folders" if folders and not self._recursive else ""
             self.failures.append(f"{path}: no photographs or videos in this folder{hint}")
         return found
