@@ -159,11 +159,10 @@ class _Search:
             path = path.expanduser()
         try:
             is_folder = stat.S_ISDIR(path.stat().st_mode)
-        except FileNotFoundError:
-            self.failures.append(f"{path}: no such file or folder{_hint(os.fspath(given))}")
-            return []
         except OSError as error:
-            self.failures.append(f"{path}: cannot be read ({error.strerror}){_hint(os.fspath(given))}")
+            is_missing = isinstance(error, FileNotFoundError)
+            reason = "no such file or folder" if is_missing else f"cannot be read ({error.strerror})"
+            self.failures.append(f"{path}: {reason}{_hint(os.fspath(given))}")
             return []
         if not is_folder:
             return [(path, Path(path.name))]
