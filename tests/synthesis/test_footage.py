@@ -81,7 +81,7 @@ def test_good_footage_has_no_warning():
 def test_a_low_frame_rate_is_told(rate):
     (line,) = footage(rate).warnings()
     assert f"{rate:.4g} frames per second are too few" in line
-    assert "--fps" in line
+    assert "`fps`" in line
 
 
 def test_fast_motion_is_told():
@@ -106,7 +106,7 @@ def test_windows_without_motion_are_counted():
 def test_black_bars_are_told_with_the_crop_that_removes_them():
     barred = np.pad(PHOTO, ((30, 40), (0, 0), (0, 0)))
     (line,) = footage(240.0, (STEADY, 0.5, barred)).warnings()
-    assert "--crop=0,30,320,256" in line
+    assert "`crop=0,30,320,256`" in line
 
 
 def test_a_dark_moment_is_no_bar():

@@ -25,7 +25,7 @@ class Shake:
     zoom: float = 0.01
 
 
-def trajectory(num_frames, shake, rng):
+def trajectory(num_frames: int, shake: Shake, rng: np.random.Generator) -> np.ndarray:
     """A smooth random camera path: array [num_frames, 4] of x, y (pixels), roll (radians) and log zoom.
 
     Each coordinate is a random cubic in time; the path starts anywhere and passes zero at the middle frame.
@@ -40,7 +40,13 @@ def trajectory(num_frames, shake, rng):
     return path.T
 
 
-def shake_photo(photo, num_frames, shake, rng, moving_object=None):
+def shake_photo(
+    photo: np.ndarray,
+    num_frames: int,
+    shake: Shake,
+    rng: np.random.Generator,
+    moving_object: np.ndarray | None = None,
+) -> list[np.ndarray]:
     """Frames that a shaking camera would have seen; the middle one is the photograph itself, untouched.
 
     Args:

@@ -3,9 +3,11 @@
 Images are uint8 RGB [H, W, 3].
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from tf_deepdeblur.synthesis.response import GAMMA, gamma_response
+from tf_deepdeblur.synthesis.response import GAMMA, Response, gamma_response
 
 _UNIT = 2.0**40  # signals are whole multiples of 2^-40: 10^-7 grey levels where the curve of gamma 2.2 is steepest
 _ROWS = 64  # rows that are summed up together, so that they stay in the processor's cache
@@ -14,37 +16,40 @@ _ROWS = 64  # rows that are summed up together, so that they stay in the process
 class Exposure:
     """The light of the frames that were added and not removed again (the sum in Eq. 2).
 
-    Sums are of whole numbers, so they are exact: after any number of frames added and removed, the image is bit for bit
-    that of the frames which are left. (A running sum in float32 was off by a grey level in up to 0.1% of the pixels
-    where highlights pass over dark ground.)
+    Sums are of whole numbers, so they are exact: after any number of frames added and removed, the image is
+    bit-identical to that of the frames which are left. (A running sum in float32 was off by a grey level in up to 0.1%
+    of the pixels where highlights pass over dark ground.)
 
     Args:
         response: Response of the camera.
+
+    Attributes:
+        count: how many frames are in the sum.
     """
 
-    def __init__(self, response):
+    def __init__(self, response: Response):
         self._response = response
         self._table = np.rint(response.signals * _UNIT).astype(np.int64)
         self._offsets = None if self._table.shape[1] == 1 else np.arange(3) * 256
         self._total = None
-        self.count = 0
+        self.count: int = 0
 
-    def add(self, frame):
+    def add(self, frame: np.ndarray) -> None:
         """Adds a uint8 [H, W, 3] frame; all frames are of one size."""
         self._accumulate(frame, np.add)
         self.count += 1
 
-    def remove(self, frame):
+    def remove(self, frame: np.ndarray) -> None:
         """Takes away a frame that was added before."""
         self._accumulate(frame, np.subtract)
         self.count -= 1
 
-    def clear(self):
+    def clear(self) -> None:
         """Takes away all frames."""
         self._total = None
         self.count = 0
 
-    def observed(self):
+    def observed(self) -> np.ndarray:
         """The image that the camera makes of the mean light, B in Eq. 2; uint8 [H, W, 3], rounded only here."""
         unit = self.count * _UNIT
         image = np.empty(self._total.shape, np.uint8)
@@ -65,7 +70,7 @@ def _row_blocks(height):
     return [slice(top, top + _ROWS) for top in range(0, height, _ROWS)]
 
 
-def blur_pair(frames, gamma=GAMMA):
+def blur_pair(frames: Iterable[np.ndarray], gamma: float = GAMMA) -> tuple[np.ndarray, np.ndarray]:
     """The blurry image that M successive sharp frames make, and the sharp image in its middle (Eq. 2).
 
     Args:

@@ -4,32 +4,47 @@ The average of Eq. 2 stands for a continuous exposure only while neighbouring fr
 footage has 240 frames per second. From fewer, what moves fast leaves separate ghosts instead of a smear.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 import numpy as np
+
+from tf_deepdeblur.synthesis.windows import Window
 
 _LOWEST_RATE = 120.0  # frames per second
 _MOST_MOTION = 1.5  # pixels between neighbouring frames
-_CUT_LEVELS, _CUT_RATIO = 12.0, 4.0  # a cut is at least so large, and so many times what is usual around it
-_SMALL_CUT_LEVELS, _SMALL_CUT_RATIO = 6.0, 6.0  # or, where the pictures before and after it are alike, this
-_SAME_RATIO, _MOVES = 0.1, 0.5  # a repeated frame differs so much less than others of a window that moves at all
+# A step between frames is a cut above a mean absolute difference and above a multiple of the window's median step;
+# between pictures that are alike, a smaller difference will do if it stands out more.
+_CUT_LEVELS, _CUT_RATIO = 12.0, 4.0
+_SMALL_CUT_LEVELS, _SMALL_CUT_RATIO = 6.0, 6.0
+# A frame repeats the one before if it differs from it less than this part of the window's largest step, in windows
+# with a step above so many grey levels.
+_SAME_RATIO, _MOVES = 0.1, 0.5
 _SAME_PSNR = 50.0  # dB; from here on a blurry image is the sharp one, but for rounding
 _UNEVEN = 1.5  # longest interval between frames over the usual one
-_BLACK, _WIDEST_PICTURE = 24, 0.98  # the level of a letterbox's bars; the part of a side that bars leave free
+_BLACK, _WIDEST_PICTURE = 24, 0.98  # the highest level of black bars; the part of a side that pictures with bars fill
 _TILE = 128
 _MIN_TEXTURE = 3.0  # grey levels of standard deviation that a tile needs to show its motion
 _MIN_PEAK = 0.05  # of the phase correlation; below, two tiles do not match
 
 
-def unusable(window):
+def unusable(window: Window) -> str | None:
     """Why a window cannot be one exposure: "scene cut" or "uneven frame times"; None if nothing is wrong."""
-    if _has_cut(window.differences):
-        return "scene cut"
+    if len(window.differences) > 1:
+        *_, largest = steps = sorted(window.differences)
+        # The lower median stays small even if half of the steps are large. For small cuts it is the upper one, or
+        # motion would be a cut where every other frame repeats the one before.
+        lower, upper = steps[(len(steps) - 1) // 2], steps[len(steps) // 2]
+        is_large = largest > max(_CUT_LEVELS, _CUT_RATIO * lower)
+        if is_large or largest > max(_SMALL_CUT_LEVELS, _SMALL_CUT_RATIO * upper):
+            return "scene cut"
     intervals = np.diff([time for time in window.times if time is not None])
     if len(intervals) and (intervals.min() <= 0 or intervals.max() > _UNEVEN * np.median(intervals)):
         return "uneven frame times"
     return None
 
 
-def motion(before, after):
+def motion(before: np.ndarray, after: np.ndarray) -> float:
     """How far the picture moves between two frames: the 90th percentile over its tiles, in pixels.
 
     Args:
@@ -40,18 +55,16 @@ def motion(before, after):
         A float, from the phase correlation of tiles of up to 128 px; NaN if no tile has any texture.
     """
     side = min(_TILE, *before.shape[:2])
-    lengths = [
-        _shift(before[top : top + side, left : left + side, 1], after[top : top + side, left : left + side, 1])
-        for top in _spread(before.shape[0], side)
-        for left in _spread(before.shape[1], side)
-    ]
-    lengths = [length for length in lengths if length is not None]
+    # Up to 4x4 tiles, spread evenly over the green channel.
+    tops, lefts = (np.linspace(0, length - side, min(4, length // side)).astype(int) for length in before.shape[:2])
+    tiles = [(slice(top, top + side), slice(left, left + side), 1) for top in tops for left in lefts]
+    lengths = [length for tile in tiles if (length := _shift(before[tile], after[tile])) is not None]
     return float(np.percentile(lengths, 90)) if lengths else float("nan")
 
 
-def brightest(image):
+def brightest(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The highest level in every row and in every column of a uint8 [H, W, 3] image, to find black bars."""
-    return image.reshape(len(image), -1).max(axis=1), image.max(axis=0).max(axis=1)
+    return image.max(axis=(1, 2)), image.max(axis=(0, 2))
 
 
 class Footage:
@@ -61,18 +74,20 @@ class Footage:
         rate: frames per second, or None.
     """
 
-    def __init__(self, rate):
+    def __init__(self, rate: float | None):
         self._rate = rate
         self._motions = []
         self._neighbours = self._repeated = self._still = 0
         self._brightest = None
-        self._skipped = {}
+        self._skipped = Counter()
 
-    def skip(self, reason):
+    def skip(self, reason: str) -> None:
         """Notes a window that was left out."""
-        self._skipped[reason] = self._skipped.get(reason, 0) + 1
+        self._skipped[reason] += 1
 
-    def see(self, differences, pixels, edges, psnr):
+    def see(
+        self, differences: Sequence[float], pixels: float, edges: tuple[np.ndarray, np.ndarray], psnr: float
+    ) -> None:
         """Notes a window that was used.
 
         Args:
@@ -90,73 +105,47 @@ class Footage:
         known = self._brightest or edges
         self._brightest = tuple(np.maximum(line, other) for line, other in zip(known, edges, strict=True))
 
-    def warnings(self):
+    def warnings(self) -> list[str]:
         """One line for each thing that speaks against the footage."""
         lines = [f"{count} windows left out: {reason}" for reason, count in sorted(self._skipped.items())]
-        found = self._slow(), self._fast(), self._repeats(), self._stands_still(), self._bars()
-        return lines + [line for line in found if line]
-
-    def _slow(self):
-        if self._rate is None or self._rate >= _LOWEST_RATE:
-            return None
-        return (
-            f"{self._rate:.4g} frames per second are too few for a smooth blur (the paper has 240); "
-            "if the file is slowed down, say the camera's rate with --fps"
-        )
-
-    def _fast(self):
+        if self._rate is not None and self._rate < _LOWEST_RATE:
+            lines.append(
+                f"{self._rate:.4g} frames per second are too few for a smooth blur (the paper has 240); "
+                "if the file is slowed down, give the camera's rate as `fps`"
+            )
         moving = [pixels for pixels in self._motions if np.isfinite(pixels)]
-        if not moving or np.median(moving) <= _MOST_MOTION:
-            return None
-        return (
-            f"neighbouring frames move by {np.median(moving):.1f} px in the median window (at most "
-            f"{max(moving):.1f}): expect ghosts instead of smears; use a higher frame rate or --downscale"
-        )
-
-    def _repeats(self):
-        if self._repeated * 20 <= self._neighbours:
-            return None
-        return f"{self._repeated} of {self._neighbours} frames repeat the one before: the real frame rate is lower"
-
-    def _stands_still(self):
-        if not self._still:
-            return None
-        return (
-            f"{self._still} of {len(self._motions)} windows show no motion: their blurry images are their sharp ones; "
-            "leave such parts out with --first_frame and --last_frame"
-        )
-
-    def _bars(self):
-        if self._brightest is None:
-            return None
-        (top, bottom), (left, right) = map(_picture, self._brightest)
-        sides = [len(line) for line in self._brightest]
-        if bottom - top > _WIDEST_PICTURE * sides[0] and right - left > _WIDEST_PICTURE * sides[1]:
-            return None
-        return f"black bars around the picture; cut them off with --crop={left},{top},{right - left},{bottom - top}"
-
-
-def _has_cut(differences):
-    """Whether one step stands out.
-
-    The lower median stays small even if half of the steps are large. For small cuts it is the upper one: else motion
-    would be a cut where every other frame repeats the one before.
-    """
-    if len(differences) < 2:
-        return False
-    *_, largest = steps = sorted(differences)
-    lower, upper = steps[(len(steps) - 1) // 2], steps[len(steps) // 2]
-    return largest > max(_CUT_LEVELS, _CUT_RATIO * lower) or largest > max(_SMALL_CUT_LEVELS, _SMALL_CUT_RATIO * upper)
-
-
-def _spread(length, side, count=4):
-    """Where up to ``count`` tiles start that cover a side evenly."""
-    count = min(count, length // side)
-    return np.linspace(0, length - side, count).astype(int)
+        if moving and np.median(moving) > _MOST_MOTION:
+            lines.append(
+                f"neighbouring frames move by {np.median(moving):.1f} px in the median window (at most "
+                f"{max(moving):.1f}): expect ghosts instead of smears; use a higher frame rate or `downscale`"
+            )
+        if self._repeated * 20 > self._neighbours:
+            lines.append(
+                f"{self._repeated} of {self._neighbours} frames repeat the one before: the real frame rate is lower"
+            )
+        if self._still:
+            lines.append(
+                f"{self._still} of {len(self._motions)} windows show no motion: their blurry images are their sharp "
+                "ones; leave such parts out with `first_frame` and `last_frame`"
+            )
+        if self._brightest is not None:
+            pictures = [np.flatnonzero(line > _BLACK) for line in self._brightest]
+            (top, height), (left, width) = (
+                (int(bright[0]), int(bright[-1]) + 1 - int(bright[0])) if len(bright) else (0, len(line))
+                for bright, line in zip(pictures, self._brightest, strict=True)
+            )
+            rows, columns = map(len, self._brightest)
+            if height <= _WIDEST_PICTURE * rows or width <= _WIDEST_PICTURE * columns:
+                lines.append(f"black bars around the picture; cut them off with `crop={left},{top},{width},{height}`")
+        return lines
 
 
 def _shift(before, after):
-    """Length of the shift between two grey tiles, to about a tenth of a pixel, or None if they do not tell."""
+    """Length of the shift between two grey tiles, to about a tenth of a pixel, or None if they do not tell.
+
+    ``skimage.registration.phase_cross_correlation`` takes ten times as long for this accuracy and does not tell the
+    height of the peak, without which tiles that do not match cannot be left out.
+    """
     if before.std() < _MIN_TEXTURE:
         return None
     taper = np.hanning(len(before))
@@ -175,9 +164,3 @@ def _refine(line, peak):
     here, beside = line[peak], max((line[(peak + step) % size], step) for step in (-1, 1))
     fraction = max(beside[0], 0.0) / (max(beside[0], 0.0) + here) * beside[1]
     return (peak + size // 2) % size - size // 2 + fraction
-
-
-def _picture(brightest):
-    """(first, one past the last) row or column that is not black."""
-    bright = np.flatnonzero(brightest > _BLACK)
-    return (int(bright[0]), int(bright[-1]) + 1) if len(bright) else (0, len(brightest))

@@ -6,6 +6,7 @@ g(x) = x^(1/2.2); ``linear_response`` is the one that many later papers assume.
 
 import csv
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -27,30 +28,45 @@ class Response(NamedTuple):
     """
 
     signals: np.ndarray
-    observe: Callable
+    observe: Callable[[np.ndarray], np.ndarray]
 
 
-def linearise(image, gamma=GAMMA):
+def camera_response(name: str, gamma: float = GAMMA) -> Response:
+    """The response that a user asks for.
+
+    Args:
+        name: "gamma", "linear", or the CSV file of a measured curve, see ``table_response``; ``~`` is expanded.
+        gamma: exponent of "gamma".
+
+    Raises:
+        InputError: as ``table_response`` does.
+    """
+    if name == "gamma":
+        return gamma_response(gamma)
+    return linear_response() if name == "linear" else table_response(Path(name).expanduser())
+
+
+def linearise(image: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
     """Observed uint8 image -> sensor signal S = g^-1(image) in [0, 1], float64; gamma 1 is the linear response."""
     return ((_LEVELS / 255.0) ** gamma)[np.asarray(image)]
 
 
-def respond(signal, gamma=GAMMA):
+def respond(signal: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
     """Sensor signal in [0, 1] -> observed uint8 image, g(x) = x^(1/gamma) (Eq. 3), rounded half up."""
     return np.floor(np.clip(signal, 0.0, 1.0) ** (1.0 / gamma) * 255.0 + 0.5).astype(np.uint8)
 
 
-def gamma_response(gamma=GAMMA):
+def gamma_response(gamma: float = GAMMA) -> Response:
     """g(x) = x^(1/gamma) (Eq. 3)."""
     return Response(linearise(_LEVELS, gamma)[:, None], partial(respond, gamma=gamma))
 
 
-def linear_response():
+def linear_response() -> Response:
     """g(x) = x: the mean of the frames as they are in the file."""
     return gamma_response(1.0)
 
 
-def table_response(path):
+def table_response(path: str | os.PathLike) -> Response:
     """A measured curve from a CSV file.
 
     Each row is a level and its signal, or a level and the signals of R, G and B; a first row of words is skipped.
@@ -64,16 +80,17 @@ def table_response(path):
     levels, curves = rows[:, 0], rows[:, 1:]
     signals = np.stack([np.interp(_LEVELS, levels, curve) for curve in curves.T], axis=1)
     signals /= signals[-1]
-    return Response(signals, partial(_observe_by_table, signals))
 
+    def observe(signal):
+        columns = np.broadcast_to(signals, (256, signal.shape[-1]))
+        seen = [np.interp(signal[..., i], columns[:, i], _LEVELS) for i in range(signal.shape[-1])]
+        return np.floor(np.stack(seen, axis=-1) + 0.5).astype(np.uint8)
 
-def _observe_by_table(signals, signal):
-    columns = np.broadcast_to(signals, (256, signal.shape[-1]))
-    levels = [np.interp(signal[..., i], columns[:, i], _LEVELS) for i in range(signal.shape[-1])]
-    return np.floor(np.stack(levels, axis=-1) + 0.5).astype(np.uint8)
+    return Response(signals, observe)
 
 
 def _read_rows(path):
+    """The numbers of a table, float64 [rows, 2 or 4], in which all that ``table_response`` asks for holds."""
     expected = "expected rows of level,signal or level,red,green,blue with levels rising from 0 to 255"
     try:
         with path.open(newline="") as file:
@@ -83,7 +100,7 @@ def _read_rows(path):
     if rows and not _is_number(rows[0][0]):
         rows = rows[1:]
     for row in rows:
-        if len(row) not in (2, 4) or len(row) != len(rows[0]) or not all(map(_is_finite, row)):
+        if len(row) not in (2, 4) or len(row) != len(rows[0]) or not all(map(_is_number, row)):
             raise InputError(f"{path}: row {','.join(row)!r} does not fit; {expected}")
     table = np.array(rows, np.float64)
     if len(table) < 2 or table[0, 0] != 0 or table[-1, 0] != 255:
@@ -95,13 +112,8 @@ def _read_rows(path):
     return table
 
 
-def _is_number(text):
+def _is_number(word):
     try:
-        float(text)
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return True
-
-
-def _is_finite(text):
-    return _is_number(text) and math.isfinite(float(text))

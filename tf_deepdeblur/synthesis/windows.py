@@ -1,6 +1,7 @@
 """Windows of successive frames: what one exposure sees (section 2)."""
 
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
 from tf_deepdeblur.synthesis.exposure import Exposure
 from tf_deepdeblur.synthesis.frames import Frame
+from tf_deepdeblur.synthesis.response import Response
 
 _PATH = (0.3, 1.0)  # shortest and longest camera path, in pixels per step between frames
 _THUMB = 8  # thumbnails that are compared have an eighth of the frame's sides
@@ -27,14 +29,14 @@ class Window(NamedTuple):
     """
 
     first: int
-    blurry: list
+    blurry: list[np.ndarray]
     sharp: np.ndarray
     before: np.ndarray
-    times: list
-    differences: list
+    times: list[float | None]
+    differences: list[float]
 
 
-def windows(frames, num_frames, stride, responses):
+def windows(frames: Iterable[Frame], num_frames: int, stride: int, responses: Sequence[Response]) -> Iterator[Window]:
     """Cuts a sequence into windows; one starts every ``stride`` frames, and anew after frames that are missing.
 
     Each frame is added to a running sum once and, where windows overlap, taken away once: the cost per frame does not
@@ -59,29 +61,24 @@ def windows(frames, num_frames, stride, responses):
         if wait:
             wait -= 1
             continue
-        thumb = _thumb(frame.image)
+        thumb = np.asarray(Image.fromarray(frame.image).reduce(_THUMB), np.float32)
         difference = 0.0 if last_thumb is None else float(np.abs(thumb - last_thumb).mean())
         last_thumb = thumb
         held.append((frame, difference))
         for exposure in exposures:
             exposure.add(frame.image)
         if len(held) == num_frames:
-            yield _window(held, exposures)
+            middle = num_frames // 2
+            yield Window(
+                first=held[0][0].number,
+                blurry=[exposure.observed() for exposure in exposures],
+                sharp=held[middle][0].image,
+                before=held[max(middle - 1, 0)][0].image,
+                times=[frame.time for frame, _ in held],
+                differences=[difference for _, difference in held][1:],
+            )
             _forget(held, exposures, min(stride, num_frames))
             wait = max(stride - num_frames, 0)
-
-
-def _window(held, exposures):
-    frames = [frame for frame, _ in held]
-    middle = len(frames) // 2
-    return Window(
-        first=frames[0].number,
-        blurry=[exposure.observed() for exposure in exposures],
-        sharp=frames[middle].image,
-        before=frames[max(middle - 1, 0)].image,
-        times=[frame.time for frame in frames],
-        differences=[difference for _, difference in held][1:],
-    )
 
 
 def _forget(held, exposures, count):
@@ -97,12 +94,10 @@ def _forget(held, exposures, count):
             exposure.remove(frame.image)
 
 
-def _thumb(image):
-    return np.asarray(Image.fromarray(image).reduce(_THUMB), np.float32)
-
-
-def photo_windows(photo, num_frames, responses, generators):
-    """Windows that a shaking camera would see of a photograph, see ``blur.shake_photo``.
+def photo_windows(
+    photo: np.ndarray, num_frames: int, responses: Sequence[Response], generators: Iterable[np.random.Generator]
+) -> Iterator[Window]:
+    """Windows that a shaking camera would see of a photograph, see ``camera_shake.shake_photo``.
 
     The camera's path is at most M - 1 pixels long, so that neighbouring frames are about a pixel apart. In half of the
     windows a part of the photograph moves on its own in front of it.
