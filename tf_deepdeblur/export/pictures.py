@@ -3,6 +3,7 @@
 They come from a folder, or from camera shake on the photographs that scikit-image carries.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -33,17 +34,14 @@ class Picture(NamedTuple):
     sharp: np.ndarray | None
 
 
-def for_verification(folder=None, size=None):
-    """Pictures to compare an exported file with its network on.
+def for_verification(folder: str | os.PathLike | None = None, size: tuple[int, int] | None = None) -> list[Picture]:
+    """Returns pictures to compare an exported file with its network on.
 
     Args:
         folder: a folder with blurry images at any depth, or None for the embedded photographs. Images in folders whose
             names contain "sharp" are left out; where ``blur`` or ``blur_gamma`` in a folder's name becomes ``sharp``
             and leads to a file of the same name, that is the sharp partner.
         size: (height, width) of all pictures, or None for a few odd sizes.
-
-    Returns:
-        A list of Picture.
 
     Raises:
         InputError: naming the folder or the file, if there is no image or one cannot be read.
@@ -52,8 +50,8 @@ def for_verification(folder=None, size=None):
     return _shaken(HELD_OUT_PHOTOS, sizes) if folder is None else _parts(_split(folder)[0], sizes)
 
 
-def for_calibration(folder=None):
-    """Blurry crops to calibrate int8 with; other images than ``for_verification`` takes, if there are more than four.
+def for_calibration(folder: str | os.PathLike | None = None) -> list[np.ndarray]:
+    """Returns blurry crops to calibrate int8 with, of images that ``for_verification`` does not take if there are such.
 
     Args:
         folder: as for ``for_verification``.
@@ -69,8 +67,8 @@ def for_calibration(folder=None):
     return [picture.blurry[None] for picture in made]
 
 
-def photograph(size):
-    """A photograph as uint8 [height, width, 3], to measure speed with; mirrored as often as it takes."""
+def photograph(size: tuple[int, int]) -> np.ndarray:
+    """Returns a photograph as uint8 [height, width, 3], to measure speed with; mirrored as often as it takes."""
     return _part(read_image(Path(PHOTOGRAPHS) / HELD_OUT_PHOTOS[0]), size, np.random.default_rng(0))
 
 
@@ -89,56 +87,46 @@ def _shaken(names, sizes):
 
 def _split(folder):
     """(images to verify on, images to calibrate with), evenly spread; the same ones if there are few."""
-    paths = _blurry_images(Path(folder).expanduser())
-    verified = paths[:: -(-len(paths) // len(_VERIFIED_SIZES))]
-    return verified, [path for path in paths if path not in verified] or paths
-
-
-def _blurry_images(folder):
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; `calibration_dir` must name a folder with blurry images")
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
     paths = [path for path in paths if not any("sharp" in part for part in path.relative_to(folder).parts[:-1])]
     if not paths:
         raise InputError(f"{folder}: no blurry images in it; `calibration_dir` must name a folder with some")
-    return paths
+    verified = paths[:: -(-len(paths) // len(_VERIFIED_SIZES))]
+    return verified, [path for path in paths if path not in verified] or paths
 
 
 def _parts(paths, sizes):
-    """One random part of each size, from the images in turn.
+    """One random part of each size, from the images in turn; several of an image if there are fewer images than sizes.
 
     Raises:
         InputError: naming the file, if one is so small that its mirror images would be most of what is seen.
     """
     rng = np.random.default_rng(0)
-    chosen = [paths[number * len(paths) // len(sizes)] for number in range(len(sizes))]
-    return [_picture(path, size, rng) for path, size in zip(chosen, sizes, strict=True)]
-
-
-def _picture(path, size, rng):
-    sides = image_size(path)
-    if min(sides) < _SMALLEST_SIDE:
-        raise InputError(
-            f"{path}: {sides[1]}x{sides[0]} pixels are too few; give photographs of {_SMALLEST_SIDE} or more a side"
-        )
-    partner = _sharp_partner(path)
-    if partner is None:
-        return Picture(path.name, _part(read_image(path), size, rng), None)
-    blurry, sharp = read_image(path), read_image(partner)
-    if blurry.shape != sharp.shape:
-        raise InputError(f"{path} and {partner}: partners must have equal sizes; remove one of them")
-    return _pair(path.name, blurry, sharp, size, rng)
+    parts = []
+    for number, size in enumerate(sizes):
+        path = paths[number * len(paths) // len(sizes)]
+        height, width = image_size(path)
+        if min(height, width) < _SMALLEST_SIDE:
+            raise InputError(
+                f"{path}: {width}x{height} pixels are too few; give photographs of {_SMALLEST_SIDE} or more a side"
+            )
+        partner = Path(*(re.sub("blur_gamma|blur", "sharp", part) for part in path.parent.parts), path.name)
+        if partner == path or not partner.is_file():
+            parts.append(Picture(path.name, _part(read_image(path), size, rng), None))
+            continue
+        blurry, sharp = read_image(path), read_image(partner)
+        if blurry.shape != sharp.shape:
+            raise InputError(f"{path} and {partner}: partners must have equal sizes; remove one of them")
+        parts.append(_pair(path.name, blurry, sharp, size, rng))
+    return parts
 
 
 def _pair(name, blurry, sharp, size, rng):
     pair = _part(np.concatenate([blurry, sharp], axis=-1), size, rng)
     return Picture(name, pair[..., :3], pair[..., 3:])
-
-
-def _sharp_partner(path):
-    folders = [re.sub("blur_gamma|blur", "sharp", part) for part in path.parent.parts]
-    partner = Path(*folders, path.name)
-    return partner if partner != path and partner.is_file() else None
 
 
 def _part(image, size, rng):
