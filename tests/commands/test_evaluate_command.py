@@ -1,6 +1,7 @@
 """The command evaluate as its users meet it."""
 
 import json
+import re
 
 import pytest
 
@@ -24,6 +25,7 @@ def test_a_table_and_the_contracts_files_are_written(run_here, tmp_path, pairs_d
     assert {"benchmark", "blur_key", "num_images", "mean", "blurry", "rows"} <= set(results)
     assert results["mean"]["psnr"] == results["blurry"]["psnr"]  # an untrained residual network changes nothing
     assert {"psnr", "ssim_gaussian", "ssim_matlab3d"} <= set(results["mean"])
+    assert re.search(r", precision (float32|bfloat16)\)$", results["model"])  # what --precision auto has chosen
     save_generator(Generator(1, 2, 4, 3, global_residual=True), model)
     refused = run_here("evaluate", *flags)
     assert refused.returncode == 1

@@ -46,13 +46,12 @@ def main(argv: Sequence[str]) -> int:
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
     for name, path in models.items():
         deblur = Deblurrer.load(path, precision=_PRECISION.value)
-        is_export = deblur.num_scales is None
-        column = name if is_export else f"{name} (K = {deblur.num_scales})"
+        column = f"{name} (K = {deblur.num_scales})" if deblur.num_scales else name
         results[column] = evaluate(
             deblur,
             test_set,
             output_dir / name if len(models) > 1 else output_dir,
-            model=f"{path} (sha256 {sha256(path)[:12]}, precision {'as exported' if is_export else _PRECISION.value})",
+            model=f"{path} (sha256 {sha256(path)[:12]}, precision {deblur.precision or 'as exported'})",
             limit=_LIMIT.value,
             progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
         )

@@ -24,11 +24,13 @@ class Deblurrer:
 
     Attributes:
         num_scales: K of the network; None for an exported one.
+        precision: what the network computes in, "float32", "bfloat16" or "float16"; None for an exported one.
     """
 
     def __init__(self, model, tile="auto"):
         self._is_generator = isinstance(model, Generator)
         self.num_scales = model.num_scales if self._is_generator else None
+        self.precision = model.dtype_policy.name.removeprefix("mixed_") if self._is_generator else None
         self._restore = TiledGenerator(model, tile) if self._is_generator else model
 
     @classmethod

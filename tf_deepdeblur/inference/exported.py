@@ -37,6 +37,12 @@ class SavedModel:
             raise _unusable(folder, "its files are damaged, incomplete or of another kind") from error
         if not callable(self._model):
             raise _unusable(folder, "it has no __call__")
+        signature = self._model.signatures.get(_SIGNATURE)
+        if signature is not None and "restored" in signature.structured_outputs:
+            # Our exports trace their callable again for every image size, which takes time and memory.
+            self._restore = lambda image: signature(image=image)["restored"]
+        else:
+            self._restore = self._model
         functions = getattr(self._model.__call__, "concrete_functions", [])
         kernels = [variable.shape for function in functions for variable in function.variables]
         self._filters = max((shape[-1] for shape in kernels if shape.rank == 4), default=_FILTERS)
@@ -49,7 +55,7 @@ class SavedModel:
         """
         require_memory(self._path, image.shape[:2], self._filters, _REMEDY)
         try:
-            restored = self._model(tf.constant(image[None])).numpy()[0]
+            restored = self._restore(tf.constant(image[None])).numpy()[0]
         except tf.errors.ResourceExhaustedError as error:
             raise InputError(f"{self._path}: memory does not suffice; {_REMEDY}") from error
         except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
