@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from tf_deepdeblur.export import tflite
+from tf_deepdeblur.export.bundle import metadata
+from tf_deepdeblur.export.saved_model import export_saved_model
 from tf_deepdeblur.models.generator import Generator
 
 
@@ -34,3 +36,11 @@ def ranges(generator):
 def converted(generator, ranges):
     """{quantize: TFLite file of ``generator`` for any size}."""
     return {name: tflite.convert(generator, name, ranges=ranges) for name in tflite.QUANTIZATIONS}
+
+
+@pytest.fixture(scope="session")
+def saved_model_folder(generator, tmp_path_factory):
+    """The SavedModel of ``generator``; treat it as read-only."""
+    folder = tmp_path_factory.mktemp("export") / "saved_model"
+    export_saved_model(generator, folder, metadata(generator))
+    return folder

@@ -37,15 +37,8 @@ assert not ABSENT & set(sys.modules)
 
 
 @pytest.fixture(scope="module")
-def folder(generator, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("export") / "saved_model"
-    saved_model.export_saved_model(generator, folder, metadata(generator))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def loaded(folder):
-    return tf.saved_model.load(folder)
+def loaded(saved_model_folder):
+    return tf.saved_model.load(saved_model_folder)
 
 
 def encoded(image, file_format):
@@ -145,16 +138,18 @@ def test_black_images_are_restored(generator, loaded):
     np.testing.assert_array_equal(loaded(image[None])[0], Deblurrer(generator)(image))
 
 
-def test_loads_without_keras_and_without_this_package(generator, folder, tmp_path):
+@pytest.mark.slow
+def test_loads_without_keras_and_without_this_package(generator, saved_model_folder, tmp_path):
     image = random_image(37, 51)
     np.save(tmp_path / "image.npy", image[None])
-    command = [sys.executable, "-c", LOAD_ALONE, folder, tmp_path / "image.npy", tmp_path / "restored.npy"]
+    command = [sys.executable, "-c", LOAD_ALONE, saved_model_folder, tmp_path / "image.npy", tmp_path / "restored.npy"]
     finished = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "restored.npy")[0], Deblurrer(generator)(image))
 
 
-def test_the_folder_says_what_it_is(generator, folder):
+def test_the_folder_says_what_it_is(generator, saved_model_folder):
+    folder = saved_model_folder
     facts = json.loads((folder / "model.json").read_text())
     assert facts["network"]["num_scales"] == generator.num_scales
     assert facts["network"]["parameters"] == generator.count_params()
@@ -179,7 +174,9 @@ def test_an_older_export_is_replaced_and_nothing_else_is_left(generator, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["saved_model"]
 
 
-def test_a_failed_export_leaves_the_older_one(generator, folder, monkeypatch):
+def test_a_failed_export_leaves_the_older_one(generator, saved_model_folder, tmp_path, monkeypatch):
+    folder = tmp_path / "saved_model"
+    shutil.copytree(saved_model_folder, folder)
     before = sorted(path.name for path in folder.parent.rglob("*"))
 
     def fail(module, part, signatures):
@@ -198,8 +195,8 @@ def test_a_folder_that_is_no_export_is_not_replaced(generator, tmp_path):
         saved_model.export_saved_model(generator, tmp_path / "photos", {})
 
 
-def test_served_versions_are_not_called_a_thing_to_remove(generator, folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "saved_model" / "1")
+def test_served_versions_are_not_called_a_thing_to_remove(generator, saved_model_folder, tmp_path):
+    shutil.copytree(saved_model_folder, tmp_path / "saved_model" / "1")
     with pytest.raises(InputError, match=r"saved_model: holds versions for TensorFlow Serving; give `serving_version`"):
         saved_model.export_saved_model(generator, tmp_path / "saved_model", {})
 
