@@ -1,11 +1,14 @@
+import configparser
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import tf_deepdeblur
 
+ROOT = Path(__file__).parents[1]
 PACKAGES = [tf_deepdeblur, *(importlib.import_module(f"tf_deepdeblur.{name}") for name in (
     "data", "evaluation", "export", "inference", "io", "models", "synthesis", "training"
 ))]  # fmt: skip
@@ -28,3 +31,11 @@ def test_import_is_silent_and_does_not_load_tensorflow():
     code = "import sys, tf_deepdeblur; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_wheel_carries_every_package():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    folders = {path.parent for path in (ROOT / "tf_deepdeblur").rglob("__init__.py")}
+    names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(setup["options"]["packages"].split()) == names | {"tf_deepdeblur.configs"}
