@@ -25,7 +25,7 @@ def test_the_photographs_are_in_the_wheel():
 
 
 def test_it_is_a_checked_data_set_of_blurry_and_sharp(small_demo):
-    for split, count in (("train", 4), ("eval", 1)):
+    for split, count in (("train", 4), ("validation", 1)):
         pairs = find_pairs("pairs", small_demo, split)
         assert len(pairs) == count
         check_pairs(pairs, smallest=96)

@@ -160,7 +160,7 @@ def test_names_without_numbers_miss_nothing(tmp_path):
         (lambda path: write_sound(path / "a.mkv"), "no moving pictures"),
         (lambda path: path, "no images in this folder"),
         (lambda path: path / "nothing.mp4", "no such file or folder; give"),
-        (lambda path: (path / "a.png", write_image(path / "a.png", FRAMES[0]))[0], "is one image; .*--from_photos"),
+        (lambda path: (path / "a.png", write_image(path / "a.png", FRAMES[0]))[0], "is one image; .*`from_photos`"),
         (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b"text" * 99))[0], "cannot be read as a video"),
         (lambda path: (path / "a.mp4", (path / "a.mp4").write_bytes(b""))[0], "is empty; copy it again"),
     ],

@@ -97,10 +97,10 @@ def test_a_made_data_set_is_gopro_large_to_the_loader(tmp_path):
     warnings, failures = make([tmp_path / f"{name}.mp4" for name in "abc"], tmp_path / "out", test_sequences=["b"])
     assert (warnings, failures) == ([], [])
     for key in ("blur_gamma", "blur"):
-        train, held_out = (find_pairs("gopro", tmp_path / "out", split, key) for split in ("train", "eval"))
-        assert (len(train), len(held_out)) == (4, 2)
-        assert check_pairs(train + held_out).tolist() == [[48, 64]] * 6
-        assert {pair.blurry.parents[1].name for pair in held_out} == {"b_07_00"}
+        train, validation = (find_pairs("gopro", tmp_path / "out", split, key) for split in ("train", "validation"))
+        assert (len(train), len(validation)) == (4, 2)
+        assert check_pairs(train + validation).tolist() == [[48, 64]] * 6
+        assert {pair.blurry.parents[1].name for pair in validation} == {"b_07_00"}
 
 
 def test_range_crop_and_downscale(tmp_path):
@@ -117,7 +117,7 @@ def test_the_response_curve_of_a_table(tmp_path):
     video = write_video(tmp_path / "a.mp4", moving_photo(9))
     table = "".join(f"{level},{(level / 255) ** 1.5}\n" for level in range(256))
     (tmp_path / "curve.csv").write_text(table)
-    make([video], tmp_path / "table", crf=str(tmp_path / "curve.csv"))
+    make([video], tmp_path / "table", camera_response=str(tmp_path / "curve.csv"))
     make([video], tmp_path / "gamma", gamma=1.5)
     ours, theirs = (images(tmp_path / name, "blur_gamma").astype(int) for name in ("table", "gamma"))
     assert np.abs(ours - theirs).max() <= 1
@@ -149,7 +149,7 @@ def test_odd_footage(tmp_path):
     assert f"{tmp_path / 'damaged.mp4'}: damaged or cut off" in warnings[0]
     assert failures == [
         f"{tmp_path / 'short.mp4'}: no window of M = 7 frames (it has fewer frames); "
-        "use a smaller --max_frames or other footage"
+        "use a smaller `max_frames` or other footage"
     ]
     made = {row["sequence"]: row for row in rows(tmp_path / "out")}
     assert set(made) == {"good_07_00", "rotated_07_00", "damaged_07_00", "frames_07_00"}
@@ -173,7 +173,7 @@ def test_photos_are_shaken(tmp_path):
     assert warnings == []
     assert len(failures) == 1
     assert failures[0].startswith(f"{tmp_path / 'tiny.png'}: 9x9 is too small: the motion takes ")
-    assert failures[0].endswith(" pixels away from each side; use a larger one or a smaller --max_frames")
+    assert failures[0].endswith(" pixels away from each side; use a larger one or a smaller `max_frames`")
     psnr = [float(row["psnr_blur_gamma"]) for row in rows(tmp_path / "out")]
     assert len(psnr) == 3
     assert 12 < min(psnr) <= max(psnr) < 45
@@ -262,6 +262,20 @@ def test_footage_that_stands_still_is_told(tmp_path, image):
     np.testing.assert_array_equal(images(tmp_path / "out", "blur_gamma"), images(tmp_path / "out", "sharp"))
 
 
+@pytest.mark.parametrize(("values", "total"), [({}, 32), ({"last_frame": 10}, 20), ({"last_frame": 40}, 32)])
+def test_progress_counts_the_frames_that_are_read(tmp_path, capsys, values, total):
+    videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(16)) for name in "ab"]
+    make(videos, tmp_path / "out", **values)
+    assert f"| {total}/{total} [" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_data_set_made_when_the_response_was_called_crf_goes_on(tmp_path):
+    make([write_video(tmp_path / "a.mp4", moving_photo(7))], tmp_path / "out", camera_response="linear")
+    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out").glob("*/*/settings.json"))
+    assert record["crf"] == "linear"
+    assert "camera_response" not in record
+
+
 KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
@@ -285,6 +299,7 @@ for attempt in range(kills + 1):
 """
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
     videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(70, 200, 300)) for name in "ab"]
     make(videos, tmp_path / "whole")
@@ -295,8 +310,8 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
-def test_an_image_without_its_end_is_written_again(tmp_path):
-    """A power failure can leave a file's name without its content."""
+def test_what_a_sudden_end_left_is_mended(tmp_path):
+    """A power failure can leave a file's name without its content, a killed program its temporary file."""
     video = write_video(tmp_path / "a.mp4", moving_photo(15))
     make([video], tmp_path / "out")
     done = next((tmp_path / "out").glob("*/a_07_00"))
@@ -305,6 +320,7 @@ def test_an_image_without_its_end_is_written_again(tmp_path):
     before = contents(done)
     done.rename(part)
     (part / "blur" / "000001.png").write_bytes(b"\0" * 999)
+    (part / "blur" / ".0123456789abcdef.part.png").write_bytes(b"")
     make([video], tmp_path / "out")
     assert contents(done) == before
     assert json.loads((done / "settings.json").read_text())["source"] == "a.mp4"

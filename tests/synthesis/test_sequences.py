@@ -56,7 +56,7 @@ def test_train_and_test_get_something_where_possible(clips, tmp_path, count, fra
 def test_tests_can_be_named(clips, tmp_path):
     found = planned([clips], tmp_path, test_sequences=["b", "g"])
     assert {sequence.source.name for sequence in found.values() if sequence.split == "test"} == {"b", "g"}
-    with pytest.raises(InputError, match="--test_sequences: no input is called z"):
+    with pytest.raises(InputError, match="`test_sequences`: no input is called z"):
         plan([clips], tmp_path, Settings(), test_sequences=["z"])
 
 
@@ -67,7 +67,7 @@ def test_what_is_made_keeps_its_part(clips, tmp_path):
     again = planned([clips], tmp_path, test_fraction=0.9)
     assert [sequence.split for sequence in again.values()] == [sequence.split for sequence in first.values()]
     moved = next(sequence for sequence in first.values() if sequence.split == "train")
-    with pytest.raises(InputError, match=rf"{moved.name}: --test_sequences wants it in test/"):
+    with pytest.raises(InputError, match=rf"{moved.name}: `test_sequences` wants it in test/"):
         plan([clips], tmp_path, Settings(), test_sequences=[moved.source.name])
 
 
@@ -114,18 +114,18 @@ def test_photos_are_sources_of_several_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("values", "flag"),
     [
-        ({"min_frames": 8, "max_frames": 8}, "--min_frames"),
-        ({"min_frames": 15}, "--max_frames"),
-        ({"stride": 3, "overlap": 2}, "--stride and --overlap"),
-        ({"overlap": 7}, "--overlap"),
-        ({"first_frame": 9, "last_frame": 9}, "--last_frame"),
-        ({"crop": (1, 2, 3)}, "--crop"),
-        ({"crop": (0, 0, 0, 5)}, "--crop"),
-        ({"gamma": float("nan")}, "--gamma must be from 0.1 to 10.0, got nan"),
-        ({"gamma": 1000.0}, "--gamma"),
-        ({"gamma": 0.09}, "--gamma"),
-        ({"fps": float("nan")}, "--fps"),
-        ({"min_frames": 1, "max_frames": 1, "from_photos": True}, "--min_frames=3"),
+        ({"min_frames": 8, "max_frames": 8}, "`min_frames"),
+        ({"min_frames": 15}, "`max_frames"),
+        ({"stride": 3, "overlap": 2}, "`stride` and `overlap`"),
+        ({"overlap": 7}, "`overlap"),
+        ({"first_frame": 9, "last_frame": 9}, "`last_frame"),
+        ({"crop": (1, 2, 3)}, "`crop"),
+        ({"crop": (0, 0, 0, 5)}, "`crop"),
+        ({"gamma": float("nan")}, "`gamma` must be from 0.1 to 10.0, got nan"),
+        ({"gamma": 1000.0}, "`gamma"),
+        ({"gamma": 0.09}, "`gamma"),
+        ({"fps": float("nan")}, "`fps"),
+        ({"min_frames": 1, "max_frames": 1, "from_photos": True}, "`min_frames=3"),
     ],
 )
 def test_settings_that_contradict_each_other_name_the_flag(values, flag):
@@ -139,5 +139,5 @@ def test_gammas_of_cameras_are_taken(gamma):
 
 
 def test_a_fraction_is_a_number_from_0_to_1(clips, tmp_path):
-    with pytest.raises(InputError, match="--test_fraction must be from 0 to 1, got nan"):
+    with pytest.raises(InputError, match="`test_fraction` must be from 0 to 1, got nan"):
         plan([clips], tmp_path, Settings(), test_fraction=float("nan"))

@@ -7,7 +7,7 @@
 Inputs are videos, folders of frames, or folders of such. Footage should have 240 frames per second: below 120, what
 moves fast leaves ghosts instead of smears. Averages M successive frames; sharp/ has the one in the middle (section 2 of
 the paper), blur_gamma/ their mean in linear light seen through the response curve again, blur/ the plain mean of their
-levels: with --crf=linear both are equal. A part of the sequences goes to test/; one alone goes to train/.
+levels: with --camera_response=linear both are equal. A part of the sequences goes to test/; one alone goes to train/.
 
 Started again with the same command it goes on where it stopped. Look at contact_sheet.png before training; manifest.csv
 tells each pair's frames, exposure (s), PSNR (dB) and motion per frame (px, 90th percentile).
@@ -30,8 +30,8 @@ _SETTINGS = (
     _FROM_PHOTOS,
     flags.DEFINE_integer("min_frames", 7, "Least M; M is odd, drawn per sequence.", lower_bound=1),
     flags.DEFINE_integer("max_frames", 13, "Greatest M.", lower_bound=1),
-    flags.DEFINE_string("crf", "gamma", "Camera response: gamma, linear, or a CSV file of level,signal."),
-    flags.DEFINE_float("gamma", 2.2, "Exponent of --crf=gamma, from 0.1 to 10."),
+    flags.DEFINE_string("camera_response", "gamma", "Response curve: gamma, linear, or a CSV file of level,signal."),
+    flags.DEFINE_float("gamma", 2.2, "Exponent of --camera_response=gamma, from 0.1 to 10."),
     flags.DEFINE_integer("stride", 0, "Frames from one window to the next; 0: M - overlap.", lower_bound=0),
     flags.DEFINE_integer("overlap", 0, "Frames that neighbouring windows share.", lower_bound=0),
     flags.DEFINE_integer("first_frame", 0, "First frame to use.", lower_bound=0),
@@ -44,6 +44,7 @@ _SETTINGS = (
     flags.DEFINE_integer("takes", 4, "Pairs from each photograph.", lower_bound=1),
     flags.DEFINE_integer("seed", 0, "Seed of M, split and camera shake.", lower_bound=0),
 )
+flags.DEFINE_alias("crf", "camera_response")  # its name until version 0.1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     warnings, failures = make_blur(sequences, folder, settings)
     for kind, lines in (("warning", warnings), ("failed", unusable + failures)):
         for line in lines:
-            print(f"{kind}: {line}", file=sys.stderr)
+            print(f"{kind}: {cli.as_line(line)}", file=sys.stderr)
     count = len(sequences) - len(failures)
     print(f"{count} sequences are in {folder}; look at {folder / 'contact_sheet.png'}" if count else "nothing was made")
     return 1 if unusable or failures else 0

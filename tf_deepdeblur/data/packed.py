@@ -46,7 +46,7 @@ class _Content(NamedTuple):
         """The pixels of the blurry and of the sharp image of a pair, uint8 [H, W, 3] each."""
         height, width = self.sizes[number].tolist()
         start = self.starts[number]
-        return self.pixels[start : start + 6 * height * width].reshape(2, height, width, 3)
+        return np.asarray(self.pixels)[start : start + 6 * height * width].reshape(2, height, width, 3)
 
 
 def pack(training: PairFolder, validation: PairFolder | None, path: str | os.PathLike, blur_key: str = "") -> None:

@@ -64,7 +64,7 @@ def motion(before: np.ndarray, after: np.ndarray) -> float:
 
 def brightest(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The highest level in every row and in every column of a uint8 [H, W, 3] image, to find black bars."""
-    return image.max(axis=(1, 2)), image.max(axis=(0, 2))
+    return image.reshape(len(image), -1).max(axis=1), image.max(axis=0).max(axis=1)
 
 
 class Footage:

@@ -5,8 +5,10 @@ per second, or None) and, after it was iterated, ``damage``: None, or what could
 iterated, if that was left early. Frames are upright: the rotation that a phone writes beside the picture is applied.
 """
 
+import os
 import re
 from collections import Counter, deque
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +38,7 @@ class Frame(NamedTuple):
     follows: bool
 
 
-def find_sources(path):
+def find_sources(path: str | os.PathLike) -> list[Path]:
     """The videos and folders of images below a path: itself, or in name order what a folder of such things holds."""
     path = Path(path)
     if not path.is_dir() or image_files(path):
@@ -45,7 +47,7 @@ def find_sources(path):
     return [source for child in children for source in find_sources(child)]
 
 
-def open_frames(path):
+def open_frames(path: str | os.PathLike) -> "VideoFrames | FolderFrames":
     """A reader of a video file or of a folder of images.
 
     Raises:
@@ -55,7 +57,7 @@ def open_frames(path):
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give videos or folders of frames")
     if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
-        raise InputError(f"{path}: is one image; give the folder of its frames, or a photograph with --from_photos")
+        raise InputError(f"{path}: is one image; give the folder of its frames, or a photograph with `from_photos`")
     return FolderFrames(path) if path.is_dir() else VideoFrames(path)
 
 
@@ -66,19 +68,19 @@ class VideoFrames:
     ``follow``.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.name = self.path.stem
-        self.damage = None
+        self.name: str = self.path.stem
+        self.damage: str | None = None
         self._left_out = 0
         with VideoReader(self.path) as video:
-            self.size_bytes = self.path.stat().st_size
-            self.rate = float(video.frame_rate)
-            self.count = video.num_frames
+            self.size_bytes: int = self.path.stat().st_size
+            self.rate: float | None = float(video.frame_rate)
+            self.count: int | None = video.num_frames
             self._promised = video.stream.frames
             self._has_clock = video.stream.container.format.name != "avi"  # which says when a frame is stored
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         self.damage, self._left_out = None, 0
         shown, unreached = 0, self._promised
         try:
@@ -122,24 +124,24 @@ class FolderFrames:
     Where their numbers leave some out, the frame after them does not ``follow``.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.name = self.path.resolve().name
-        self.damage = None
+        self.name: str = self.path.resolve().name
+        self.damage: str | None = None
         self.rate = None
         self._files = image_files(self.path)
         if not self._files:
             raise InputError(f"{self.path}: no images in this folder; give a video or a folder of images")
-        self.count = len(self._files)
-        self.size_bytes = sum(file.stat().st_size for file in self._files)
+        self.count: int = len(self._files)
+        self.size_bytes: int = sum(file.stat().st_size for file in self._files)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Frame]:
         self.damage = None
         gaps = _gaps(self._files)
         broken, missing, follows = [], {}, False
         try:
             with ThreadPoolExecutor(num_cores()) as pool:
-                for number, image in enumerate(_ahead(pool, _read_or_error, self._files)):
+                for number, image in enumerate(_ahead(pool, self._files)):
                     if number in gaps:
                         missing[self._files[number].name] = gaps[number]
                         follows = False
@@ -149,19 +151,18 @@ class FolderFrames:
                         yield Frame(number, None, image, follows)
                     follows = not isinstance(image, InputError)
         finally:
-            self.damage = _damage(broken, missing)
+            lines = [f"{len(broken)} images were left out, such as {broken[0]}"] if broken else []
+            if missing:
+                lines.append(f"{sum(missing.values())} numbers are missing, such as before {next(iter(missing))}")
+            self.damage = "; ".join(lines) or None
         if len(broken) == len(self._files):
             raise broken[0]
 
 
-def image_files(folder):
+def image_files(folder: str | os.PathLike) -> list[Path]:
     """The image files of a folder in the natural order of their names."""
     files = (path for path in Path(folder).iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    return sorted(files, key=lambda path: [int(part) if part.isdigit() else part for part in _digits(path.name)])
-
-
-def _digits(name):
-    return re.split(r"(\d+)", name)
+    return sorted(files, key=lambda path: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", path.name)])
 
 
 def _gaps(files):
@@ -174,14 +175,6 @@ def _gaps(files):
     if usual < 1 or count < _NUMBERED * len(steps):
         return {}
     return {index: step // usual - 1 for index, step in enumerate(steps, start=1) if step >= 2 * usual}
-
-
-def _damage(broken, missing):
-    """What a folder lacks, from the errors of its images and {file: how many numbers are missing before it}."""
-    lines = [f"{len(broken)} images were left out, such as {broken[0]}"] if broken else []
-    if missing:
-        lines.append(f"{sum(missing.values())} numbers are missing, such as before {next(iter(missing))}")
-    return "; ".join(lines) or None
 
 
 def _decoded(stream):
@@ -204,18 +197,18 @@ def _decoded(stream):
             yield None
 
 
-def _read_or_error(path):
-    try:
-        return read_image(path)
-    except InputError as error:
-        return error
+def _ahead(pool, files):
+    """The images of files in order, or the InputErrors that they gave; read by a pool a few files in advance."""
 
+    def read(path):
+        try:
+            return read_image(path)
+        except InputError as error:
+            return error
 
-def _ahead(pool, function, items):
-    """``function`` of every item in order, computed by a pool a few items in advance."""
     waiting = deque()
-    for item in items:
-        waiting.append(pool.submit(function, item))
+    for file in files:
+        waiting.append(pool.submit(read, file))
         if len(waiting) > 2 * num_cores():
             yield waiting.popleft().result()
     while waiting:

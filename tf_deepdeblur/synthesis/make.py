@@ -6,13 +6,14 @@
     manifest.csv, contact_sheet.png                                   all pairs; some of them to look at
 
 ``blur_gamma`` is the mean in linear light seen through the response curve again, ``blur`` the mean of the levels as
-they are. A sequence is made in ``.unfinished`` and moves into place whole: training never sees a half of it. Started
-again, whole sequences and whole images are kept. Equal sources and settings give equal bytes, however often it was
-stopped.
+they are. A sequence is made in ``.unfinished`` and moves into place when it is complete: training never sees a half of
+it. Started again, complete sequences and images are kept. Equal sources and settings give equal bytes, however often it
+was stopped.
 """
 
 import contextlib
 import json
+import os
 import shutil
 import threading
 import zlib
@@ -26,23 +27,25 @@ from PIL import Image
 from tqdm import tqdm
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import is_full, locked
+from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.runtime import num_cores
 from tf_deepdeblur.synthesis.footage import Footage, brightest, motion, unusable
-from tf_deepdeblur.synthesis.manifest import write_manifest, write_summary, write_text
-from tf_deepdeblur.synthesis.response import gamma_response, linear_response, table_response
+from tf_deepdeblur.synthesis.manifest import write_manifest, write_summary
+from tf_deepdeblur.synthesis.response import camera_response, linear_response
+from tf_deepdeblur.synthesis.sequences import Sequence, Settings
 from tf_deepdeblur.synthesis.windows import photo_windows, windows
 
 BLUR_KEYS = ("blur_gamma", "blur")
-_CURVES = ("gamma", "linear")
 _WARNINGS = "warnings.txt"
 _END_OF_PNG = b"IEND\xaeB`\x82"
 _COMPRESSION = 2  # of zlib: a third of the time of Pillow's 6 for files 4% larger
 
 
-def make_blur(sequences, output_dir, settings):
+def make_blur(
+    sequences: list[Sequence], output_dir: str | os.PathLike, settings: Settings
+) -> tuple[list[str], list[str]]:
     """Makes the sequences that are not there yet, on all cores; see the module's docstring for what is written.
 
     Args:
@@ -79,22 +82,33 @@ class _StoppedError(Exception):
 
 
 class _Maker:
-    """One run: what its sequences share."""
+    """One run: what its sequences share.
+
+    A few sequences are read at the same time, each by a thread of its own; their windows go to a pool of writers, which
+    compress images, the larger part of the work. ``_room`` limits the windows that wait in memory.
+    """
 
     def __init__(self, output_dir, settings, sequences):
         self._output_dir = output_dir
         self._settings = settings
-        self._responses = [_response(settings), linear_response()]
+        self._responses = [camera_response(settings.camera_response, settings.gamma), linear_response()]
         self._writers = ThreadPoolExecutor(num_cores())
-        self._room = threading.BoundedSemaphore(2 * num_cores())  # windows that wait to be written
+        self._room = threading.BoundedSemaphore(2 * num_cores())
         self._stop = threading.Event()
-        self._progress = _Progress(sequences, settings.from_photos)
+        counts = [self._num_steps(sequence.source) for sequence in sequences]
+        self._progress = tqdm(
+            total=None if None in counts else sum(counts),
+            desc="make blur",
+            unit="pair" if settings.from_photos else "frame",
+            dynamic_ncols=True,
+        )
+        self._progress_lock = threading.Lock()
 
     def make(self, sequences):
-        """(warnings, failures) of all sequences; a few of them are made at the same time."""
+        """(warnings, failures) of all sequences."""
         warnings, failures = [], []
-        threads = ThreadPoolExecutor(max(num_cores() // 2, 1))
-        running = {threads.submit(self._make_one, sequence): sequence for sequence in sequences}
+        readers = ThreadPoolExecutor(max(num_cores() // 2, 1))
+        running = {readers.submit(self._make_sequence, sequence): sequence for sequence in sequences}
         try:
             for future in as_completed(running):
                 try:
@@ -103,82 +117,105 @@ class _Maker:
                     failures.append(str(error))
         finally:
             self._stop.set()
-            threads.shutdown(cancel_futures=True)
+            readers.shutdown(cancel_futures=True)
             self._writers.shutdown(cancel_futures=True)
             self._progress.close()
         return sorted(warnings), sorted(failures)
 
-    def _make_one(self, sequence):
+    def _make_sequence(self, sequence):
         """Makes one sequence, unless it is there; returns its warnings."""
         folder = self._output_dir / sequence.split / sequence.name
         record = _record(sequence, self._settings, self._responses[0])
         if folder.is_dir():
-            _check_record(folder, record)
-            self._progress.advance(sequence.source.count or 0)
-            return _read_warnings(folder)
+            made = _read_record(folder)
+            if made is None:
+                raise InputError(f"{folder}: has no settings.json of this tool; use a new `output_dir`")
+            changed = [
+                f"{key} was {made.get(key)}, is now {new}" for key, new in record.items() if new != made.get(key)
+            ]
+            if changed:
+                changes = "; ".join(changed)
+                raise InputError(f"{folder}: was made otherwise ({changes}); remove it or use a new `output_dir`")
+            self._advance(self._num_steps(sequence.source) or 0)
+            return (folder / _WARNINGS).read_text().splitlines() if (folder / _WARNINGS).exists() else []
+
         part = self._output_dir / ".unfinished" / sequence.name
-        _prepare(part, record)
+        if part.exists() and _read_record(part) != record:  # else what an interrupted run left is kept
+            shutil.rmtree(part)
+        for key in (*BLUR_KEYS, "sharp"):
+            (part / key).mkdir(parents=True, exist_ok=True)
+        for leftover in part.glob("**/.*.part.*"):  # of a run that was killed: ours has the lock
+            leftover.unlink()
+        write_atomically(part / "settings.json", json.dumps(record, indent=1) + "\n")
         try:
-            rows, warnings = self._write_sequence(sequence, part)
+            rows, warnings = self._write_pairs(sequence, part)
         except InputError:
             shutil.rmtree(part)  # going on would end the same way
             raise
         write_manifest(part / "manifest.csv", rows)
         if warnings:
-            write_text(part / _WARNINGS, "".join(f"{line}\n" for line in warnings))
+            write_atomically(part / _WARNINGS, "".join(f"{line}\n" for line in warnings))
         folder.parent.mkdir(parents=True, exist_ok=True)
         part.rename(folder)
         return warnings
 
-    def _write_sequence(self, sequence, part):
-        """Writes a sequence's pairs; returns (rows of its manifest, warnings)."""
-        footage = None if self._settings.from_photos else Footage(self._settings.fps or sequence.source.rate)
-        jobs = deque()
+    def _write_pairs(self, sequence, part):
+        """Writes a sequence's images into a folder; returns (rows of its manifest, warnings)."""
+        source, fps = sequence.source, self._settings.fps
+        footage = None if self._settings.from_photos else Footage(fps or source.rate)
+        jobs, rows = deque(), []
+
+        def collect():
+            row, measured = jobs.popleft().result()
+            rows.append({"sequence": sequence.name, "source": source.path.name, **row})
+            if footage:
+                footage.see(*measured)
+
+        number = 0
         try:
-            rows = list(self._rows(sequence, part, footage, jobs))
+            for window in self._windows(sequence):
+                reason = footage and unusable(window)
+                if reason:
+                    footage.skip(reason)
+                    continue
+                number += 1
+                self._room.acquire()
+                job = self._writers.submit(_write_pair, part, f"{number:06d}.png", window, fps, source.rate)
+                job.add_done_callback(lambda _: self._room.release())
+                jobs.append(job)
+                while jobs and jobs[0].done():
+                    collect()
+            while jobs:
+                collect()
         finally:
             wait(jobs)
-        warnings = [sequence.source.damage] if sequence.source.damage else []
+        warnings = [source.damage] if source.damage else []
         warnings += footage.warnings() if footage else []
         if not rows:
             raise InputError(
-                f"{sequence.source.path}: no window of M = {sequence.num_frames} frames "
-                f"({'; '.join(warnings) or 'it has fewer frames'}); use a smaller --max_frames or other footage"
+                f"{source.path}: no window of M = {sequence.num_frames} frames "
+                f"({'; '.join(warnings) or 'it has fewer frames'}); use a smaller `max_frames` or other footage"
             )
         return rows, warnings
 
-    def _rows(self, sequence, part, footage, jobs):
-        """Hands a sequence's windows to the writers, through the queue ``jobs``; yields the rows that come back."""
-        number = 0
-        for window in self._windows(sequence):
-            reason = footage and unusable(window)
-            if reason:
-                footage.skip(reason)
-                continue
-            number += 1
-            self._room.acquire()
-            jobs.append(self._writers.submit(_write_pair, part, f"{number:06d}.png", window, self._clock(sequence)))
-            jobs[-1].add_done_callback(lambda _: self._room.release())
-            while jobs and jobs[0].done():
-                yield _collect(jobs.popleft(), sequence, footage)
-        while jobs:
-            yield _collect(jobs.popleft(), sequence, footage)
-
     def _windows(self, sequence):
         settings, source, num_frames = self._settings, sequence.source, sequence.num_frames
-        if settings.from_photos:
-            return self._photo_windows(source, num_frames, zlib.crc32(sequence.key.encode()))
-        stride = settings.stride or num_frames - settings.overlap
-        return windows(self._frames(source), num_frames, stride, self._responses)
+        if not settings.from_photos:
+            stride = settings.stride or num_frames - settings.overlap
+            yield from windows(self._frames(source), num_frames, stride, self._responses)
+            return
+        photo = _cut(read_image(source.path), source.path, settings)
+        number = zlib.crc32(sequence.key.encode())
 
-    def _photo_windows(self, source, num_frames, number):
-        photo = _cut(read_image(source.path), source.path, self._settings)
-        seeds = ([self._settings.seed, number, take] for take in range(source.count))
-        generators = (self._counted(np.random.default_rng(seed)) for seed in seeds)
+        def generators():
+            for take in range(source.count):
+                self._advance(1)
+                yield np.random.default_rng([settings.seed, number, take])
+
         try:
-            yield from photo_windows(photo, num_frames, self._responses, generators)
+            yield from photo_windows(photo, num_frames, self._responses, generators())
         except ValueError as error:
-            raise InputError(f"{source.path}: {error}; use a larger one or a smaller --max_frames") from error
+            raise InputError(f"{source.path}: {error}; use a larger one or a smaller `max_frames`") from error
 
     def _frames(self, source):
         """The frames of the wanted range, cut and made smaller."""
@@ -192,132 +229,37 @@ class _Maker:
                     raise InputError(f"{source.path}: frame {frame.number} has another size; give frames of one size")
                 shape = frame.image.shape
                 yield frame._replace(image=_cut(frame.image, source.path, settings))
-            self._counted(frame)
+            self._advance(1)
             read += 1
         frames.close()  # the source tells its damage now
-        self._progress.advance((source.count or read) - read)  # what the range or damage left out
+        self._advance((self._num_steps(source) or read) - read)  # frames that damage left out
 
-    def _counted(self, item):
-        """Notes that a frame or take is done with, unless the run is to end."""
+    def _num_steps(self, source):
+        """Frames to read, or pairs to make from a photograph; None if the file does not say."""
+        last = None if self._settings.from_photos else self._settings.last_frame
+        return min(source.count, last) if source.count and last else source.count
+
+    def _advance(self, count):
+        """Shows that frames or pairs are done with, unless the run is to end."""
         if self._stop.is_set():
             raise _StoppedError
-        self._progress.advance(1)
-        return item
-
-    def _clock(self, sequence):
-        """(frames per second that the user gave, what the file says); 0 for unknown."""
-        return self._settings.fps, sequence.source.rate or 0.0
-
-
-class _Progress:
-    """A progress bar that several threads advance."""
-
-    def __init__(self, sequences, from_photos):
-        counts = [sequence.source.count for sequence in sequences]
-        total = None if None in counts else sum(counts)
-        self._bar = tqdm(total=total, desc="make blur", unit="pair" if from_photos else "frame", dynamic_ncols=True)
-        self._lock = threading.Lock()
-
-    def advance(self, count):
-        with self._lock:
-            self._bar.update(count)
-
-    def close(self):
-        self._bar.close()
-
-
-def _response(settings):
-    if settings.crf in _CURVES:
-        return gamma_response(settings.gamma) if settings.crf == "gamma" else linear_response()
-    return table_response(Path(settings.crf).expanduser())
-
-
-def _cut(image, path, settings):
-    """The part of a frame that is wanted, made smaller."""
-    if settings.crop:
-        left, top, width, height = settings.crop
-        if top + height > image.shape[0] or left + width > image.shape[1]:
-            raise InputError(f"{path}: --crop reaches beyond the frame of {image.shape[1]}x{image.shape[0]}")
-        image = image[top : top + height, left : left + width]
-    factor = settings.downscale
-    if factor == 1:
-        return image
-    height, width = (side - side % factor for side in image.shape[:2])
-    if not height or not width:
-        raise InputError(f"{path}: --downscale={factor} leaves nothing of {image.shape[1]}x{image.shape[0]}")
-    return np.asarray(Image.fromarray(np.ascontiguousarray(image[:height, :width])).reduce(factor))
-
-
-def _write_pair(folder, name, window, clock):
-    """Writes one window's images, unless they are there; returns (row, what Footage.see wants to know)."""
-    pixels = motion(window.before, window.sharp)
-    row = {"file": name, "first_frame": window.first, "frames": len(window.times), **_exposure(window, *clock)}
-    for key, image in [*zip(BLUR_KEYS, window.blurry, strict=True), ("sharp", window.sharp)]:
-        if not _is_whole(folder / key / name):
-            write_image(folder / key / name, image, compress_level=_COMPRESSION)
-        if key in BLUR_KEYS:
-            row[f"psnr_{key}"] = f"{float(psnr(image[None], window.sharp[None])[0]):.2f}"
-    row["motion_px"] = "" if np.isnan(pixels) else f"{pixels:.1f}"
-    return row, (window.differences, pixels, brightest(window.sharp), float(row["psnr_blur_gamma"]))
-
-
-def _collect(job, sequence, footage):
-    row, measured = job.result()
-    if footage:
-        footage.see(*measured)
-    return {"sequence": sequence.name, "source": sequence.source.path.name, **row}
-
-
-def _exposure(window, fps, rate):
-    """{"fps", "exposure_s"} of a window; empty if nothing tells the time."""
-    times = [time for time in window.times if time is not None]
-    if not fps:
-        fps = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate
-    if not fps:
-        return {"fps": "", "exposure_s": ""}
-    return {"fps": f"{fps:.6g}", "exposure_s": f"{len(window.times) / fps:.6g}"}
-
-
-def _is_whole(path):
-    """Whether a PNG is there to its end; a power failure can leave the name of a file without its content."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(_END_OF_PNG), 2)
-            return file.read() == _END_OF_PNG
-    except OSError:
-        return False
+        with self._progress_lock:
+            self._progress.update(count)
 
 
 def _record(sequence, settings, response):
     """What a sequence's pixels depend on."""
-    source = {"source": sequence.source.path.name, "size_bytes": sequence.source.size_bytes}
-    curve = "" if settings.crf in _CURVES else zlib.crc32(response.signals.tobytes())
-    return {**source, **asdict(settings), "crop": list(settings.crop), "crf_crc32": curve}
-
-
-def _check_record(folder, record):
-    made = _read_record(folder)
-    if made is None:
-        raise InputError(f"{folder}: was not made by this tool (it has no settings.json); use a new --output_dir")
-    changed = [f"{key} was {made.get(key)}, is now {record[key]}" for key in record if made.get(key) != record[key]]
-    if changed:
-        raise InputError(f"{folder}: was made otherwise ({'; '.join(changed)}); remove it or use a new --output_dir")
-
-
-def _prepare(part, record):
-    """Makes the folders of an unfinished sequence; what an interrupted run left stays if it is of the same making."""
-    if part.exists() and _read_record(part) != record:
-        shutil.rmtree(part)
-    for key in (*BLUR_KEYS, "sharp"):
-        (part / key).mkdir(parents=True, exist_ok=True)
-    write_text(part / "settings.json", json.dumps(record, indent=1) + "\n")
-
-
-def _read_warnings(folder):
-    try:
-        return (folder / _WARNINGS).read_text().splitlines()
-    except FileNotFoundError:
-        return []
+    values = asdict(settings)
+    # ``camera_response`` was called crf once; data sets of that time can still be continued.
+    values = {"crf" if key == "camera_response" else key: value for key, value in values.items()}
+    is_table = settings.camera_response not in ("gamma", "linear")
+    return {
+        "source": sequence.source.path.name,
+        "size_bytes": sequence.source.size_bytes,
+        **values,
+        "crop": list(settings.crop),
+        "crf_crc32": zlib.crc32(response.signals.tobytes()) if is_table else "",
+    }
 
 
 def _read_record(folder):
@@ -325,3 +267,61 @@ def _read_record(folder):
         return json.loads((folder / "settings.json").read_text())
     except (OSError, ValueError):
         return None
+
+
+def _cut(image, path, settings):
+    """The part of a frame that is wanted, made smaller."""
+    if settings.crop:
+        left, top, width, height = settings.crop
+        if top + height > image.shape[0] or left + width > image.shape[1]:
+            raise InputError(f"{path}: `crop` reaches beyond the frame of {image.shape[1]}x{image.shape[0]}")
+        image = image[top : top + height, left : left + width]
+    factor = settings.downscale
+    if factor == 1:
+        return image
+    height, width = (side - side % factor for side in image.shape[:2])
+    if not height or not width:
+        raise InputError(f"{path}: `downscale={factor}` leaves nothing of {image.shape[1]}x{image.shape[0]}")
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image[:height, :width])).reduce(factor))
+
+
+def _write_pair(folder, name, window, fps, rate):
+    """Writes one window's images, unless they are there.
+
+    Args:
+        folder: folder of the sequence.
+        name: of the images.
+        window: Window.
+        fps: frames per second that the user gave, 0 if none.
+        rate: frames per second that the file says, or None.
+
+    Returns:
+        (row of the manifest without its first columns, arguments of ``Footage.see``).
+    """
+    times = [time for time in window.times if time is not None]
+    fps = fps or ((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
+    pixels = motion(window.before, window.sharp)
+    row = {
+        "file": name,
+        "first_frame": window.first,
+        "frames": len(window.times),
+        "fps": f"{fps:.6g}" if fps else "",
+        "exposure_s": f"{len(window.times) / fps:.6g}" if fps else "",
+        "motion_px": "" if np.isnan(pixels) else f"{pixels:.1f}",
+    }
+    for key, image in [*zip(BLUR_KEYS, window.blurry, strict=True), ("sharp", window.sharp)]:
+        if not _is_complete(folder / key / name):
+            write_image(folder / key / name, image, compress_level=_COMPRESSION)
+        if key in BLUR_KEYS:
+            row[f"psnr_{key}"] = f"{float(psnr(image[None], window.sharp[None])[0]):.2f}"
+    return row, (window.differences, pixels, brightest(window.sharp), float(row["psnr_blur_gamma"]))
+
+
+def _is_complete(path):
+    """Whether a PNG is there to its end; a power failure can leave the name of a file without its content."""
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(_END_OF_PNG), 2)
+            return file.read() == _END_OF_PNG
+    except OSError:
+        return False

@@ -13,12 +13,15 @@
 
 import csv
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tf_deepdeblur.io.atomic import atomic_write
+from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
+from tf_deepdeblur.sampling import evenly_spaced
 
 COLUMNS = (
     "sequence", "file", "source", "first_frame", "frames",
@@ -28,51 +31,48 @@ _MOST_ROWS = 16
 _WIDTH, _HEIGHT, _LABEL = 320, 200, 14
 
 
-def write_manifest(path, rows):
-    """Writes dicts with the keys ``COLUMNS`` as CSV; the file appears whole or not at all."""
+def write_manifest(path: str | os.PathLike, rows: list[dict]) -> None:
+    """Writes dicts with the keys ``COLUMNS`` as CSV, atomically."""
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    write_text(path, text.getvalue())
+    write_atomically(path, text.getvalue())
 
 
-def write_summary(folder):
-    """Writes ``manifest.csv`` and ``contact_sheet.png`` of all whole sequences of a data set, if there are any.
+def write_summary(folder: Path) -> None:
+    """Writes ``manifest.csv`` and ``contact_sheet.png`` of all complete sequences of a data set, if there are any.
 
     Each row of the sheet shows the blurry and the sharp image, then where they differ most, pixel by pixel.
     """
-    found = [(path.parent, _read(path)) for path in sorted(folder.glob("*/*/manifest.csv"))]
-    pairs = [(sequence, row) for sequence, rows in found for row in rows]
+    pairs = []
+    for path in sorted(folder.glob("*/*/manifest.csv")):
+        with path.open(newline="") as file:
+            pairs += [(path.parent, row) for row in csv.DictReader(file)]
     if pairs:
         write_manifest(folder / "manifest.csv", [row for _, row in pairs])
-        count = min(_MOST_ROWS, len(pairs))
-        chosen = [pairs[i * len(pairs) // count] for i in range(count)]
-        sheet = np.concatenate([_sheet_row(folder, *pair) for pair in chosen])
+        sheet = np.concatenate([_sheet_row(folder, *pair) for pair in evenly_spaced(pairs, _MOST_ROWS)])
         write_image(folder / "contact_sheet.png", sheet)
 
 
-def write_text(path, text):
-    """Writes a text file that appears whole or not at all."""
-    with atomic_write(path) as part:
-        part.write_text(text)
-
-
-def _read(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _sheet_row(folder, sequence, row):
+    """A label above four pictures of one pair, uint8 [H, W, 3]."""
     blurry, sharp = (read_image(sequence / kind / row["file"]) for kind in ("blur_gamma", "sharp"))
     top, left = _busiest(blurry, sharp)
     details = [image[top : top + _HEIGHT, left : left + _WIDTH] for image in (blurry, sharp)]
-    pictures = [_fitted(image) for image in (blurry, sharp, *details)]
-    label = f"{sequence.relative_to(folder)}/{row['file']}   {row['source']} frame {row['first_frame']}"
-    label += f"   M = {row['frames']}   exposure {row['exposure_s'] or '?'} s   {row['psnr_blur_gamma']} dB"
-    label += f"   motion {row['motion_px'] or '?'} px"
-    joined = side_by_side(pictures)
-    return np.concatenate([_text(label, joined.shape[1]), joined])
+    pictures = []
+    for image in (blurry, sharp, *details):
+        picture = Image.fromarray(image)
+        picture.thumbnail((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
+        pictures.append(Image.new("RGB", (_WIDTH, _HEIGHT), "white"))
+        pictures[-1].paste(picture)
+    joined = side_by_side([np.asarray(picture) for picture in pictures])
+    text = f"{sequence.relative_to(folder)}/{row['file']}   {row['source']} frame {row['first_frame']}"
+    text += f"   M = {row['frames']}   exposure {row['exposure_s'] or '?'} s   {row['psnr_blur_gamma']} dB"
+    text += f"   motion {row['motion_px'] or '?'} px"
+    label = Image.new("RGB", (joined.shape[1], _LABEL), "white")
+    ImageDraw.Draw(label).text((2, 1), text, fill="black")
+    return np.concatenate([np.asarray(label), joined])
 
 
 def _busiest(blurry, sharp):
@@ -90,18 +90,3 @@ def _busiest(blurry, sharp):
     )
     row, column = np.unravel_index(sums.argmax(), sums.shape)
     return int(tops[row, 0]), int(lefts[0, column])
-
-
-def _fitted(image):
-    """A copy of at most _WIDTH x _HEIGHT, on white."""
-    picture = Image.fromarray(image)
-    picture.thumbnail((_WIDTH, _HEIGHT), Image.Resampling.LANCZOS)
-    canvas = Image.new("RGB", (_WIDTH, _HEIGHT), "white")
-    canvas.paste(picture)
-    return np.asarray(canvas)
-
-
-def _text(label, width):
-    canvas = Image.new("RGB", (width, _LABEL), "white")
-    ImageDraw.Draw(canvas).text((2, 1), label, fill="black")
-    return np.asarray(canvas)

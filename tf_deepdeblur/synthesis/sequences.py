@@ -1,9 +1,11 @@
 """Which blur sequences to make: their sources, names, M and place in ``train`` or ``test``."""
 
 import math
+import os
 import random
 import re
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +26,7 @@ class Settings:
     Attributes:
         min_frames: least M; M is odd, and drawn once per sequence.
         max_frames: greatest M.
-        crf: "gamma", "linear" or the CSV file of a response curve, see ``response.table_response``.
+        camera_response: "gamma", "linear" or the CSV file of a response curve, see ``response.table_response``.
         gamma: exponent of "gamma", 0.1 to 10.
         stride: frames from one window's start to the next one's; 0 for M - overlap.
         overlap: frames that neighbouring windows share.
@@ -33,17 +35,17 @@ class Settings:
         crop: (left, top, width, height) to use of each frame; () for all of it.
         downscale: whole factor by which frames are made smaller first, by the mean of its squares.
         fps: the camera's frames per second where the file does not say; 0 to believe the file.
-        from_photos: whether the sources are photographs, shaken by ``blur.shake_photo``.
+        from_photos: whether the sources are photographs, shaken by ``camera_shake.shake_photo``.
         takes: pairs from each photograph.
         seed: of all that is drawn.
 
     Raises:
-        InputError: naming the flag, if values are out of their limits or contradict each other.
+        InputError: naming the argument, if values are out of their limits or contradict each other.
     """
 
     min_frames: int = 7
     max_frames: int = 13
-    crf: str = "gamma"
+    camera_response: str = "gamma"
     gamma: float = GAMMA
     stride: int = 0
     overlap: int = 0
@@ -58,24 +60,24 @@ class Settings:
 
     def __post_init__(self):
         if not self.odd_numbers:
-            raise InputError(f"no odd number from --min_frames={self.min_frames} to --max_frames={self.max_frames}")
+            raise InputError(f"no odd number from `min_frames={self.min_frames}` to `max_frames={self.max_frames}`")
         if not _GAMMAS[0] <= self.gamma <= _GAMMAS[1]:
-            raise InputError(f"--gamma must be from {_GAMMAS[0]} to {_GAMMAS[1]}, got {self.gamma}")
+            raise InputError(f"`gamma` must be from {_GAMMAS[0]} to {_GAMMAS[1]}, got {self.gamma}")
         if not math.isfinite(self.fps):
-            raise InputError(f"--fps must be a number of frames per second, got {self.fps}")
+            raise InputError(f"`fps` must be a number of frames per second, got {self.fps}")
         if self.stride and self.overlap:
-            raise InputError("--stride and --overlap say the same thing: give one of them")
+            raise InputError("`stride` and `overlap` say the same thing: give one of them")
         if self.overlap >= self.odd_numbers[0]:
-            raise InputError(f"--overlap must be below the {self.odd_numbers[0]} frames of the smallest window")
+            raise InputError(f"`overlap` must be below the {self.odd_numbers[0]} frames of the smallest window")
         if self.last_frame and self.last_frame <= self.first_frame:
-            raise InputError("--last_frame must be above --first_frame, or 0 for all frames")
+            raise InputError("`last_frame` must be above `first_frame`, or 0 for all frames")
         if self.crop and (len(self.crop) != 4 or min(self.crop) < 0 or min(self.crop[2:]) < 1):
-            raise InputError("--crop takes four whole numbers: left,top,width,height")
+            raise InputError("`crop` takes four whole numbers: left,top,width,height")
         if self.from_photos and self.odd_numbers[0] < 3:
-            raise InputError("--from_photos needs --min_frames=3 or more: one frame does not move")
+            raise InputError("`from_photos` needs `min_frames=3` or more: one frame does not move")
 
     @property
-    def odd_numbers(self):
+    def odd_numbers(self) -> list[int]:
         """Every M that can be drawn."""
         return [number for number in range(max(self.min_frames, 1), self.max_frames + 1) if number % 2]
 
@@ -100,12 +102,18 @@ class Sequence(NamedTuple):
     num_frames: int
 
     @property
-    def key(self):
+    def key(self) -> str:
         """What all draws of the sequence depend on, besides the seed: the name without M."""
         return re.sub(r"_\d+(_\d+)$", r"\1", self.name)
 
 
-def plan(inputs, output_dir, settings, test_fraction=0.33, test_sequences=()):
+def plan(
+    inputs: Iterable[str | os.PathLike],
+    output_dir: str | os.PathLike,
+    settings: Settings,
+    test_fraction: float = 0.33,
+    test_sequences: Collection[str] = (),
+) -> tuple[list[Sequence], list[str]]:
     """Turns paths into sequences.
 
     M and the split are drawn per sequence from the seed and the sequence's name, so that they depend neither on the
@@ -127,15 +135,25 @@ def plan(inputs, output_dir, settings, test_fraction=0.33, test_sequences=()):
             sequence with another M.
     """
     if not 0 <= test_fraction <= 1:
-        raise InputError(f"--test_fraction must be from 0 to 1, got {test_fraction}")
+        raise InputError(f"`test_fraction` must be from 0 to 1, got {test_fraction}")
     sources, failures = _open_all(inputs, settings)
     missing = set(test_sequences) - {source.name for source in sources}
     if missing:
-        raise InputError(f"--test_sequences: no input is called {', '.join(sorted(missing))}")
-    keys = _keys(sources)
-    tests = {key for key, source in zip(keys, sources, strict=True) if source.name in test_sequences}
-    if not test_sequences:
-        tests = _drawn_tests(keys, test_fraction, settings.seed)
+        raise InputError(f"`test_sequences`: no input is called {', '.join(sorted(missing))}")
+
+    # A key is <name>_<n>, where n counts sources of the same name.
+    seen, keys = Counter(), []
+    for source in sources:
+        name = re.sub(r"[^\w.-]+", "-", source.name)
+        keys.append(f"{name}_{seen[name]:02d}")
+        seen[name] += 1
+    if test_sequences:
+        tests = {key for key, source in zip(keys, sources, strict=True) if source.name in test_sequences}
+    else:
+        least = 1 if test_fraction > 0 and len(keys) > 1 else 0
+        count = min(max(round(test_fraction * len(keys)), least), max(len(keys) - 1, 0))  # some are left for train
+        tests = set(sorted(keys, key=lambda key: _random(settings.seed, f"split/{key}").random())[:count])
+
     sequences = []
     for key, source in zip(keys, sources, strict=True):
         num_frames = _random(settings.seed, key).choice(settings.odd_numbers)
@@ -143,35 +161,31 @@ def plan(inputs, output_dir, settings, test_fraction=0.33, test_sequences=()):
         split = SPLITS[key in tests]
         made = _find_made(Path(output_dir), name, key)
         if made and made.parent.name != split and test_sequences:
-            raise InputError(f"{made}: --test_sequences wants it in {split}/; move it there")
+            raise InputError(f"{made}: `test_sequences` wants it in {split}/; move it there")
         sequences.append(Sequence(name, made.parent.name if made else split, source, num_frames))
     return sequences, failures
 
 
 def _open_all(inputs, settings):
     """(sources in name order, failures)."""
-    find, open_source = (_find_photos, _photo(settings)) if settings.from_photos else (find_sources, open_frames)
     sources, failures = {}, []
     for path in map(Path, inputs):
-        found = find(path)
+        found = find_sources(path)
+        if settings.from_photos:
+            found = image_files(path) if path.is_dir() else [path]
         if not found:
             failures.append(f"{path}: nothing to use in this folder; give videos or folders of images")
         for item in found:
             try:
-                sources[item.resolve()] = open_source(item)
+                if settings.from_photos:
+                    image_size(item)
+                    source = Photo(item, item.stem, item.stat().st_size, settings.takes)
+                else:
+                    source = open_frames(item)
+                sources[item.resolve()] = source
             except InputError as error:
                 failures.append(str(error))
     return sorted(sources.values(), key=lambda source: (source.name, source.path)), failures
-
-
-def _keys(sources):
-    """<name>_<n> of every source: n counts sources of the same name."""
-    seen, keys = Counter(), []
-    for source in sources:
-        name = re.sub(r"[^\w.-]+", "-", source.name)
-        keys.append(f"{name}_{seen[name]:02d}")
-        seen[name] += 1
-    return keys
 
 
 def _find_made(output_dir, name, key):
@@ -182,29 +196,10 @@ def _find_made(output_dir, name, key):
     for path in made:
         if path.name != name:
             raise InputError(
-                f"{path}: was made with another M, now it would be {name}; remove it or use a new --output_dir"
+                f"{path}: was made with another M, now it would be {name}; remove it or use a new `output_dir`"
             )
     return made[0] if made else None
 
 
-def _drawn_tests(keys, fraction, seed):
-    """The keys of the sequences for ``test``; some are left for ``train``."""
-    least = 1 if fraction > 0 and len(keys) > 1 else 0
-    count = min(max(round(fraction * len(keys)), least), max(len(keys) - 1, 0))
-    return set(sorted(keys, key=lambda key: _random(seed, f"split/{key}").random())[:count])
-
-
 def _random(seed, key):
     return random.Random(f"{seed}/{key}")
-
-
-def _find_photos(path):
-    return image_files(path) if path.is_dir() else [path]
-
-
-def _photo(settings):
-    def open_photo(path):
-        image_size(path)
-        return Photo(path, path.stem, path.stat().st_size, settings.takes)
-
-    return open_photo
