@@ -1,8 +1,5 @@
 """Tiled equals untiled, whatever the size; memory, precision and missing models are dealt with and said."""
 
-import zipfile
-
-import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -283,68 +280,3 @@ def test_shipped_weights_are_loaded_by_name(keras_file, monkeypatch, tmp_path):
         match=rf"^go: no such file or folder, nor weights in {tmp_path} \(there are: gopro\); give a trained model$",
     ):
         Deblurrer.load("go")
-
-
-def test_missing_models_name_the_path_that_was_searched(tmp_path):
-    (tmp_path / "model.pt").touch()
-    for name, reason in (
-        ("absent.keras", "no such file"),
-        ("absent.tflite", "no such file"),
-        ("absent", "no such file or folder, nor weights in"),
-        (".", "has neither generator.keras .* nor saved_model.pb .*; give one that has"),
-        ("model.pt", "not a .keras or .tflite file; tools/import_torch_weights.py imports it"),
-    ):
-        with pytest.raises(InputError, match=rf"^{tmp_path}.*: {reason}"):
-            Deblurrer.load(tmp_path / name)
-
-
-def test_a_run_without_a_checkpoint_and_an_exports_folder_say_what_to_do(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.cfg").touch()
-    with pytest.raises(InputError, match=r"run: this run has no generator\.keras yet; wait for its first checkpoint"):
-        Deblurrer.load(tmp_path / "run")
-    (tmp_path / "out" / "saved_model").mkdir(parents=True)
-    with pytest.raises(InputError, match=rf"; give {tmp_path}/out/saved_model$"):
-        Deblurrer.load(tmp_path / "out")
-
-
-def test_weights_that_are_not_complete_are_an_error(keras_file, tmp_path):
-    for number in range(3):
-        path = tmp_path / f"partial{number}.keras"
-        _drop_weight(keras_file, path, number)
-        with pytest.raises(InputError, match=rf"^{path}: not a complete generator"):
-            Deblurrer.load(path)
-
-
-@pytest.mark.parametrize("part", [0.0, 0.3, 0.99])
-def test_truncated_weights_are_an_error(keras_file, tmp_path, part):
-    path = tmp_path / "truncated.keras"
-    content = keras_file.read_bytes()
-    path.write_bytes(content[: int(part * len(content))])
-    with pytest.raises(InputError, match="not a complete generator"):
-        Deblurrer.load(path)
-
-
-def test_a_flipped_bit_is_an_error(keras_file, tmp_path):
-    path = tmp_path / "flipped.keras"
-    content = bytearray(keras_file.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="not a complete generator"):
-        Deblurrer.load(path)
-
-
-def _drop_weight(source, target, number):
-    """Copies a .keras file without one of its arrays."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            content = old.read(name)
-            if name == "model.weights.h5":
-                (target.parent / name).write_bytes(content)
-                with h5py.File(target.parent / name, "a") as weights:
-                    paths = []
-                    weights.visititems(lambda path, item, paths=paths: paths.append(path))
-                    arrays = [path for path in paths if isinstance(weights[path], h5py.Dataset)]
-                    del weights[arrays[number * len(arrays) // 3]]
-                content = (target.parent / name).read_bytes()
-            new.writestr(name, content)

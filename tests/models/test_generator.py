@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.models.discriminator import Discriminator
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.layers import ResBlock, ScaleNetwork, UpConv
-from tf_deepdeblur.models.saving import load_generator, save_generator
+from tf_deepdeblur.models.saving import save_generator
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 
@@ -211,40 +209,6 @@ def test_a_res_block_says_how_many_channels_it_needs():
         ResBlock(4, 3)(np.zeros((1, 8, 8, 3), np.float32))
 
 
-@pytest.mark.parametrize("network", [Generator(2, 1, 4, 3, True), Discriminator()], ids=["generator", "discriminator"])
-def test_keras_files_load_without_custom_objects(network, tmp_path):
-    network.save(tmp_path / "network.keras")
-    loaded = keras.models.load_model(tmp_path / "network.keras", safe_mode=True)
-    assert loaded.get_config() == network.get_config()
-    for ours, theirs in zip(network.get_weights(), loaded.get_weights(), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_save_and_load_keep_the_function_and_choose_the_precision(tmp_path):
-    generator, blurry = Generator(2, 1, 4, 3, dtype="mixed_bfloat16"), pyramid(levels=2)
-    save_generator(generator, tmp_path / "g.keras")
-    exact = load_generator(tmp_path / "g.keras")
-    assert exact.dtype_policy.name == "float32"
-    low = load_generator(tmp_path / "g.keras", dtype="mixed_bfloat16")
-    np.testing.assert_array_equal(low(blurry)[0], generator(blurry)[0])
-    np.testing.assert_allclose(exact(blurry)[0], low(blurry)[0], atol=0.05)
-    assert [path.name for path in tmp_path.iterdir()] == ["g.keras"]
-
-
-@pytest.mark.parametrize("content", [None, b"", b"text", "half", "other model"], ids=str)
-def test_what_is_no_generator_is_refused_by_name(content, tmp_path):
-    path = tmp_path / "g.keras"
-    if content == "half":
-        save_generator(Generator(1, 1, 4), path)
-        content = path.read_bytes()[:2000]
-    if content == "other model":
-        keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(path)
-    elif content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"g\.keras"):
-        load_generator(path)
-
-
 JAX_CODE = """
 import sys, numpy as np
 from tf_deepdeblur.models.saving import load_generator
@@ -265,6 +229,7 @@ np.savez(folder + "/jax.npz", *[np.array(level) for level in restored])
 """
 
 
+@pytest.mark.slow
 def test_jax_gives_the_same_output(tmp_path):
     """The networks are portable Keras: the same file, another backend."""
     pytest.importorskip("jax")

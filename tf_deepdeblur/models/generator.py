@@ -30,9 +30,9 @@ class Generator(keras.Model):
 
     Args:
         num_scales: K of the paper: 1, 2 or 3.
-        num_res_blocks: ResBlocks per scale; 19 in the paper.
-        filters: feature maps; 64 in the paper.
-        kernel_size: odd side of every convolution; 5 in the paper.
+        num_res_blocks: ResBlocks per scale, 1 to 100; 19 in the paper.
+        filters: feature maps, 1 to 2048; 64 in the paper.
+        kernel_size: odd side of every convolution, 1 to 31; 5 in the paper.
         global_residual: whether each scale's output is added to its blurry input; False in the paper.
         **kwargs: ``name`` and ``dtype`` of ``keras.Model``. Under a mixed policy each scale's last convolution and
             the upconvolutions stay float32.
@@ -51,9 +51,7 @@ class Generator(keras.Model):
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
-        if num_scales not in (1, 2, 3):
-            raise ValueError(f"`num_scales` must be 1, 2 or 3, got {num_scales!r}")
-        check_sizes(num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
+        check_arguments(num_scales, num_res_blocks, filters, kernel_size, global_residual)
         self.num_scales = num_scales
         self.num_res_blocks = num_res_blocks
         self.filters = filters
@@ -163,3 +161,31 @@ class Generator(keras.Model):
         for fine, coarse in itertools.pairwise(sides):
             if any(a is not None and b is not None and a != 2 * b for a, b in zip(fine, coarse, strict=True)):
                 raise ValueError(f"each level must be half the size of the one before, got {sides}")
+
+
+def check_arguments(
+    num_scales: int, num_res_blocks: int, filters: int, kernel_size: int, global_residual: bool
+) -> None:
+    """Raises ValueError naming the first of a Generator's arguments that is of another type or out of range."""
+    check_sizes(num_scales=num_scales, num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
+    if num_scales > 3:
+        raise ValueError(f"`num_scales` must be 1, 2 or 3, got {num_scales}")
+    # Far more than can be trained: a damaged or malicious file must not ask for hours of building.
+    largest = {"num_res_blocks": (num_res_blocks, 100), "filters": (filters, 2048), "kernel_size": (kernel_size, 31)}
+    for name, (value, most) in largest.items():
+        if value > most:
+            raise ValueError(f"`{name}` must be at most {most}, got {value}")
+    if not isinstance(global_residual, bool):
+        raise ValueError(f"`global_residual` must be True or False, got {global_residual!r}")
+
+
+def count_parameters(
+    num_scales: int, num_res_blocks: int, filters: int, kernel_size: int, global_residual: bool = False
+) -> int:
+    """The number of a Generator's parameters, by arithmetic alone: nothing is built. ``global_residual`` adds none."""
+    area = kernel_size**2
+    block = 2 * (area * filters + 1) * filters
+    tail = (area * filters + 1) * 3
+    heads = (area * 3 + 1) * filters + (num_scales - 1) * (area * 6 + 1) * filters
+    upconvs = (num_scales - 1) * (area * 3 + 1) * 12
+    return heads + num_scales * (num_res_blocks * block + tail) + upconvs

@@ -1,34 +1,59 @@
-"""Reads and writes generators as ``.keras`` files, and finds a model from a run folder, a file or a name."""
+"""Reads and writes generators as ``.keras`` files, and finds a model from a run folder, a file or a name.
 
+A ``.keras`` file is an archive of ``config.json``, ``metadata.json`` and ``model.weights.h5``. ``load_generator`` reads
+it without ``keras.models.load_model``, so that a file from anywhere can be opened: it looks up no class or function
+that the file names, compares the sizes of everything before it takes memory, verifies the archive's checksums, builds
+the Generator itself and gives Keras only the arrays. (libhdf5 parses those, as it does for Keras.)
+"""
+
+import json
+import os
+import shutil
+import struct
+import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
+import h5py
 import keras
+import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.io.atomic import atomic_write
+from tf_deepdeblur.models.generator import Generator, check_arguments, count_parameters
 
 WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_REGISTERED_NAME = "tf_deepdeblur>Generator"
+_ARGUMENTS = {"num_scales", "num_res_blocks", "filters", "kernel_size", "global_residual"}
+_LARGEST_JSON = 2**16
+_HDF5_OVERHEAD = 2**23  # bytes beside the arrays: 2 kB for each of at most 1,216
+_DAMAGED = (  # what reading a damaged archive, JSON text or HDF5 file raises, and the checks below
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    RuntimeError,
+    zlib.error,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
-def save_generator(generator, path):
-    """Writes a generator to a ``.keras`` file in float32; the file appears whole or not at all.
+def save_generator(generator: Generator, path: str | os.PathLike) -> None:
+    """Writes a generator to a ``.keras`` file in float32; ``path`` is either unchanged or complete.
 
     Raises:
         OSError: if the file cannot be written, for example because the disk is full.
     """
-    copy = with_dtype(generator, "float32")
-    path = Path(path)
-    part = path.with_name(f".{path.stem}.part.keras")
-    try:
-        copy.save(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path) as part:
+        with_dtype(generator, "float32").save(part)
 
 
-def load_generator(path, dtype="float32"):
-    """Reads a generator from a ``.keras`` file.
+def load_generator(path: str | os.PathLike, dtype: str = "float32") -> Generator:
+    """Reads a generator from a ``.keras`` file, which need not be trusted.
 
     Args:
         path: the file.
@@ -37,41 +62,66 @@ def load_generator(path, dtype="float32"):
     Raises:
         InputError: naming the file, if it is missing or is not a generator of this package with all its weights.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.is_file():
         raise InputError(f"{path}: no such file; a trained generator is a .keras file")
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not a complete generator (no .keras file, or cut off); copy it again")
+    policy = keras.DTypePolicy(dtype)
     try:
-        stored = keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path}: not a complete generator (damaged, or made by another program); copy it again"
-        ) from error
-    if not isinstance(stored, Generator):
-        raise InputError(
-            f"{path}: holds a {type(stored).__name__}, not a generator; give one that tools/train.py wrote"
-        )
-    return stored if dtype == "float32" else with_dtype(stored, dtype)
+        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
+            arguments = _read_arguments(archive)
+            weights = Path(folder) / _WEIGHTS
+            _extract_weights(archive, weights, count_parameters(**arguments))
+            generator = Generator(**arguments, dtype=policy)
+            generator.load_weights(weights)
+    except _DAMAGED as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path}: not a complete generator of this package ({reason}); copy it again") from error
+    if not all(np.isfinite(weight).all() for weight in generator.get_weights()):
+        raise InputError(f"{path}: has weights that are not finite; its training diverged: take an earlier one")
+    return generator
 
 
-def with_dtype(generator, dtype):
+def with_dtype(generator: Generator, dtype: str) -> Generator:
     """A copy of a generator, weights included, that computes in another dtype policy."""
     copy = Generator.from_config({**generator.get_config(), "dtype": dtype, "trainable": True})
     copy.set_weights(generator.get_weights())
     return copy
 
 
-def find_model(model):
-    """The file or SavedModel folder that a user means by ``model``, see ``Deblurrer.load``.
+def find_model(model: str | os.PathLike) -> Path:
+    """The file or SavedModel folder that a user means by ``model``.
+
+    Args:
+        model: a training run's folder, which holds ``generator.keras``; a ``.keras`` or ``.tflite`` file; a SavedModel
+            folder, or one of numbered versions, of which the highest is taken; or the name of weights that come with
+            the package.
 
     Raises:
         InputError: naming the path that was searched.
     """
     path = Path(model).expanduser()
     if path.is_dir():
-        return _find_in_folder(path)
+        if (path / "generator.keras").is_file():
+            return path / "generator.keras"
+        versions = (child for child in path.iterdir() if child.name.isdecimal())
+        for folder in (path, *sorted(versions, key=lambda child: int(child.name), reverse=True)):
+            if (folder / "saved_model.pb").is_file():
+                return folder
+        if (path / "config.cfg").is_file():
+            raise InputError(f"{path}: this run has no generator.keras yet; wait for its first checkpoint")
+        remedy = f"give {path / 'saved_model'}" if (path / "saved_model").is_dir() else "give one that has"
+        raise InputError(
+            f"{path}: has neither generator.keras (a training run) nor saved_model.pb (an export); {remedy}"
+        )
     if path.suffix in (".keras", ".tflite") or path.exists():
-        return _checked_file(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give a trained model")
+        if path.suffix not in (".keras", ".tflite"):
+            remedy = (
+                "`deepdeblur import_weights` imports it" if path.suffix in (".pt", ".pth") else "give a trained model"
+            )
+            raise InputError(f"{path}: not a .keras or .tflite file; {remedy}")
+        return path
     shipped = WEIGHTS_FOLDER / f"{model}.keras"
     if shipped.is_file() and path.name == str(model):
         return shipped
@@ -81,28 +131,49 @@ def find_model(model):
     )
 
 
-def _find_in_folder(path):
-    if (path / "generator.keras").is_file():
-        return path / "generator.keras"
-    saved_model = saved_model_folder(path)
-    if saved_model is not None:
-        return saved_model
-    if (path / "config.cfg").is_file():
-        raise InputError(f"{path}: this run has no generator.keras yet; wait for its first checkpoint")
-    remedy = f"give {path / 'saved_model'}" if (path / "saved_model").is_dir() else "give one that has"
-    raise InputError(f"{path}: has neither generator.keras (a training run) nor saved_model.pb (an export); {remedy}")
+def _read_arguments(archive):
+    """The Generator's arguments from an archive that holds a Generator and nothing else."""
+    if sorted(archive.namelist()) != [_CONFIG, _METADATA, _WEIGHTS]:
+        raise ValueError("other files in the archive than Keras writes")
+    for info in archive.infolist():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{info.filename} is compressed by method {info.compress_type}")
+        if info.filename != _WEIGHTS and info.file_size > _LARGEST_JSON:
+            raise ValueError(f"{info.filename} has {info.file_size} bytes")
+    archive.read(_METADATA)  # for its checksum
+    model = json.loads(archive.read(_CONFIG))
+    if not isinstance(model, dict) or model.get("registered_name") != _REGISTERED_NAME:
+        name = model.get("class_name") if isinstance(model, dict) else None
+        raise ValueError(f"it holds {str(name)[:40]!r}, not a Generator")
+    config = model["config"]
+    arguments = {name: config[name] for name in sorted(_ARGUMENTS)}
+    if not config.keys() <= _ARGUMENTS | {"name", "dtype", "trainable"}:  # which say nothing about the weights
+        raise ValueError("its Generator has unknown arguments")
+    check_arguments(**arguments)
+    return arguments
 
 
-def _checked_file(path):
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a trained model")
-    if path.suffix not in (".keras", ".tflite"):
-        advice = "; tools/import_torch_weights.py imports it" if path.suffix in (".pt", ".pth") else ""
-        raise InputError(f"{path}: not a .keras or .tflite file{advice or '; give a trained model'}")
-    return path
-
-
-def saved_model_folder(path):
-    """The folder that holds ``saved_model.pb``: ``path``, or its highest numbered version; None if there is none."""
-    versions = sorted((child for child in path.iterdir() if child.name.isdigit()), key=lambda child: -int(child.name))
-    return next((folder for folder in (path, *versions) if (folder / "saved_model.pb").is_file()), None)
+def _extract_weights(archive, path, num_parameters):
+    """Writes the weights to ``path`` and checks that they are ``num_parameters`` plain float32 values."""
+    info = archive.getinfo(_WEIGHTS)
+    if not 0 <= info.file_size - 4 * num_parameters <= _HDF5_OVERHEAD:
+        raise ValueError(f"{info.file_size} bytes of weights for {num_parameters} parameters")
+    if info.file_size > _HDF5_OVERHEAD + 10 * info.compress_size:
+        raise ValueError(f"{info.compress_size} bytes expand to {info.file_size}")
+    with archive.open(info) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)  # to the end, where the checksum is compared
+    links, datasets = [], []
+    with h5py.File(path, "r") as file:
+        file.visititems_links(lambda _, link: links.append(link))
+        file.visititems(lambda _, item: datasets.append(item) if isinstance(item, h5py.Dataset) else None)
+        if not all(isinstance(link, h5py.HardLink) for link in links):
+            raise ValueError("its weights link to other places")
+        for array in datasets:
+            # The bytes of compressed, chunked, virtual, external and unwritten arrays lie elsewhere, or nowhere.
+            if array.dtype != np.float32 or array.chunks or array.id.get_storage_size() != array.nbytes:
+                raise ValueError(f"{array.name} is not a plain float32 array")
+            if array.is_virtual or array.external:
+                raise ValueError(f"{array.name} lies in another file")
+        stored = sum(array.size for array in datasets)
+    if stored != num_parameters:
+        raise ValueError(f"{stored} weights for {num_parameters} parameters")
