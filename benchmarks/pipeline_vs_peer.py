@@ -57,11 +57,12 @@ def _parse():
 
 def _measure_all(options, folder, cores):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from photographs import make_pairs
+
     from tf_deepdeblur.data.packed import PackedStore, pack
     from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
-    from tf_deepdeblur.synthesis.demo import make_frames
 
-    pairs = find_pairs(options.dataset, options.data_dir or make_frames(folder / "frames"), "train")
+    pairs = find_pairs(options.dataset, options.data_dir or make_pairs(folder / "frames"), "train")
     files = PairFolder(pairs, check_pairs(pairs, _PATCH), cache_bytes=0)
     kept = PairFolder(pairs, files.sizes, cache_bytes=int(_KEPT_PAIRS * 6 * files.sizes.prod(axis=1).max()))
     pack(files, None, folder / "store")

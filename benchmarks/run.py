@@ -39,8 +39,7 @@ def main(argv):
 def measure_inference(config):
     import inference
     import tensorflow as tf
-
-    from tf_deepdeblur.synthesis.demo import photograph
+    from photographs import photograph
 
     precisions = ["float32", "bfloat16", *(["float16"] if tf.config.list_physical_devices("GPU") else [])]
     return inference.measure(open_generator(config), photograph(*cli.parse_size(_SIZE)), precisions, _REPEATS.value)

@@ -14,10 +14,10 @@ from tests.commands.conftest import import_command
 from tests.export.conftest import random_generator
 from tf_deepdeblur.cli import UsageError
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.export.pictures import photograph
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image
 from tf_deepdeblur.models.saving import save_generator
-from tf_deepdeblur.synthesis.demo import photograph
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +94,7 @@ def test_evaluate_takes_a_tflite_file(run_here, exported, pairs_dir, tmp_path):
 @pytest.mark.parametrize("size", [(1, 1), (37, 51)])
 def test_a_deblurrer_opens_tflite_files(exported, run_dir, name, size):
     restored, expected = (
-        Deblurrer.load(path, precision=precision)(photograph(*size)).astype(int)
+        Deblurrer.load(path, precision=precision)(photograph(size)).astype(int)
         for path, precision in ((exported[1] / name, "auto"), (run_dir, "float32"))
     )
     assert np.abs(restored - expected).mean() < (0.01 if "none" in name else 1.5)

@@ -12,16 +12,16 @@ from tf_deepdeblur.synthesis import demo
 def small_demo(tmp_path, monkeypatch):
     """The embedded data set from fewer photographs: it is made by the same code."""
     monkeypatch.setattr(demo, "TRAIN_PHOTOS", ("coins.png", "camera.png"))
-    monkeypatch.setattr(demo, "HELD_OUT_PHOTOS", ("chelsea.png",))
+    monkeypatch.setattr(demo, "VALIDATION_PHOTOS", ("chelsea.png",))
     monkeypatch.setattr(demo, "_NUM_FRAMES", 3)
     monkeypatch.setattr(demo, "_TAKES", {"train": 2, "test": 1})
     return demo.make_demo_dataset(tmp_path / "data")
 
 
 def test_the_photographs_are_in_the_wheel():
-    for name in (*demo.TRAIN_PHOTOS, *demo.HELD_OUT_PHOTOS):
+    for name in (*demo.TRAIN_PHOTOS, *demo.VALIDATION_PHOTOS):
         assert min(read_image(f"{data_dir}/{name}").shape[:2]) >= 300
-    assert not set(demo.TRAIN_PHOTOS) & set(demo.HELD_OUT_PHOTOS)
+    assert not set(demo.TRAIN_PHOTOS) & set(demo.VALIDATION_PHOTOS)
 
 
 def test_it_is_a_checked_data_set_of_blurry_and_sharp(small_demo):

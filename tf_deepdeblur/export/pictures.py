@@ -13,7 +13,7 @@ import numpy as np
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_image
 from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
-from tf_deepdeblur.synthesis.demo import HELD_OUT_PHOTOS, PHOTOGRAPHS, TRAIN_PHOTOS
+from tf_deepdeblur.synthesis.demo import PHOTOGRAPHS, TRAIN_PHOTOS, VALIDATION_PHOTOS
 from tf_deepdeblur.synthesis.exposure import blur_pair
 
 _VERIFIED_SIZES = ((37, 51), (151, 243), (179, 261), (201, 299))  # odd, and not multiples of anything
@@ -47,7 +47,7 @@ def for_verification(folder: str | os.PathLike | None = None, size: tuple[int, i
         InputError: naming the folder or the file, if there is no image or one cannot be read.
     """
     sizes = [size] * 2 if size else _VERIFIED_SIZES
-    return _shaken(HELD_OUT_PHOTOS, sizes) if folder is None else _parts(_split(folder)[0], sizes)
+    return _shaken(VALIDATION_PHOTOS, sizes) if folder is None else _parts(_split(folder)[0], sizes)
 
 
 def for_calibration(folder: str | os.PathLike | None = None) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def for_calibration(folder: str | os.PathLike | None = None) -> list[np.ndarray]
 
 def photograph(size: tuple[int, int]) -> np.ndarray:
     """Returns a photograph as uint8 [height, width, 3], to measure speed with; mirrored as often as it takes."""
-    return _part(read_image(Path(PHOTOGRAPHS) / HELD_OUT_PHOTOS[0]), size, np.random.default_rng(0))
+    return _part(read_image(Path(PHOTOGRAPHS) / VALIDATION_PHOTOS[0]), size, np.random.default_rng(0))
 
 
 def _shaken(names, sizes):
