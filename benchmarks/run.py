@@ -67,7 +67,7 @@ def measure_train(config):
 def measure_pipeline(config):
     import pipeline
 
-    from tf_deepdeblur.training.loop import open_data
+    from tf_deepdeblur.training.setup import open_data
 
     data, source = config.data, open_data(config).training
     for row in pipeline.measure(source, data.patch_size, config.optimizer.batch_size, data.crops_per_image):

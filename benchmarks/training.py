@@ -7,7 +7,7 @@ import timing
 
 from tf_deepdeblur.losses import content_loss
 from tf_deepdeblur.pyramid import gaussian_pyramid
-from tf_deepdeblur.training.loop import build_model
+from tf_deepdeblur.training.setup import build_model
 
 
 def measure(config, repeats):

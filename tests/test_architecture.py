@@ -6,9 +6,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = (
     {"errors"},
-    {"config", "runtime", "losses", "metrics", "pyramid", "sampling"},
-    {"io"},
-    {"models"},
+    {"config", "runtime", "pyramid", "sampling"},
+    {"io", "losses"},
+    {"models", "metrics"},
     {"inference", "data", "synthesis", "cli"},
     {"training", "evaluation", "export"},
     {"commands"},

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 
@@ -9,9 +11,10 @@ from tf_deepdeblur.config import (
     OptimizerConfig,
     RuntimeConfig,
     TrainConfig,
-    changed_model_flags,
+    changed_values,
     flag_fields,
     read_flagfile,
+    shapes_the_model,
     to_flagfile,
 )
 from tf_deepdeblur.errors import InputError
@@ -33,28 +36,28 @@ def test_defaults_are_the_papers():
 
 
 @pytest.mark.parametrize(
-    ("make", "flag"),
+    ("make", "argument"),
     [
-        (lambda: ModelConfig(num_scales=4), "--num_scales"),
-        (lambda: ModelConfig(kernel_size=4), "--kernel_size"),
-        (lambda: ModelConfig(filters=0), "--filters"),
-        (lambda: DataConfig(dataset="imagenet"), "--dataset"),
-        (lambda: DataConfig(patch_size=7), "--patch_size"),
-        (lambda: LossConfig(adversarial_weight=-1.0), "--adversarial_weight"),
-        (lambda: OptimizerConfig(learning_rate=0.0), "--learning_rate"),
-        (lambda: OptimizerConfig(learning_rate=float("nan")), "--learning_rate"),
-        (lambda: OptimizerConfig(ema_decay=1.0), "--ema_decay"),
-        (lambda: RuntimeConfig(seed=-1), "--seed"),
-        (lambda: TrainConfig(data=DataConfig()), "--data_dir"),
-        (lambda: TrainConfig(data=DataConfig(data_dir="x", patch_size=258)), "--patch_size"),
+        (lambda: ModelConfig(num_scales=4), "`num_scales`"),
+        (lambda: ModelConfig(kernel_size=4), "`kernel_size`"),
+        (lambda: ModelConfig(filters=0), "`filters`"),
+        (lambda: DataConfig(dataset="imagenet"), "`dataset`"),
+        (lambda: DataConfig(patch_size=7), "`patch_size`"),
+        (lambda: LossConfig(adversarial_weight=-1.0), "`adversarial_weight`"),
+        (lambda: OptimizerConfig(learning_rate=0.0), "`learning_rate`"),
+        (lambda: OptimizerConfig(learning_rate=float("nan")), "`learning_rate`"),
+        (lambda: OptimizerConfig(ema_decay=1.0), "`ema_decay`"),
+        (lambda: RuntimeConfig(seed=-1), "`seed`"),
+        (lambda: TrainConfig(data=DataConfig()), "`data_dir`"),
+        (lambda: TrainConfig(data=DataConfig(data_dir="x", patch_size=258)), "`patch_size`"),
         (
             lambda: TrainConfig(data=DataConfig(data_dir="x"), optimizer=OptimizerConfig(decay_steps=(5, 3))),
-            "--decay_steps",
+            "`decay_steps`",
         ),
     ],
 )
-def test_a_value_out_of_range_names_its_flag(make, flag):
-    with pytest.raises(InputError, match=flag):
+def test_a_value_out_of_range_names_its_argument(make, argument):
+    with pytest.raises(InputError, match=argument):
         make()
 
 
@@ -68,10 +71,21 @@ def test_flagfile_round_trip():
 
 def test_only_flags_that_shape_the_variables_bar_a_resume():
     saved = read_flagfile(to_flagfile(PAPER))
-    longer = dataclasses.replace(PAPER, optimizer=OptimizerConfig(total_steps=7, learning_rate=1e-3))
-    thinner = dataclasses.replace(PAPER, model=ModelConfig(filters=32))
-    content_only = dataclasses.replace(PAPER, loss=LossConfig(adversarial_weight=0.0))
-    weaker = dataclasses.replace(PAPER, loss=LossConfig(adversarial_weight=1e-5))
-    assert changed_model_flags(saved, longer) == changed_model_flags(saved, weaker) == []
-    assert changed_model_flags(saved, thinner) == ["--filters was 64, is now 32"]
-    assert changed_model_flags(saved, content_only) == ["--adversarial_weight was 0.0001, is now 0.0"]
+
+    def barred(**groups):
+        changes = changed_values(saved, dataclasses.replace(PAPER, run_dir="elsewhere", **groups))
+        return {name: shapes_the_model(name, *values) for name, values in changes.items()}
+
+    assert barred() == {}
+    assert barred(optimizer=OptimizerConfig(total_steps=7, learning_rate=1e-3)) == {
+        "total_steps": False, "learning_rate": False,
+    }  # fmt: skip
+    assert barred(model=ModelConfig(filters=32)) == {"filters": True}
+    assert barred(loss=LossConfig(adversarial_weight=0.0)) == {"adversarial_weight": True}
+    assert barred(loss=LossConfig(adversarial_weight=1e-5)) == {"adversarial_weight": False}
+    assert barred(optimizer=OptimizerConfig(ema_decay=0.9)) == {"ema_decay": True}
+
+
+def test_checking_a_configuration_does_not_start_tensorflow():
+    code = "import sys, tf_deepdeblur.config; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

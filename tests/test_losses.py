@@ -1,10 +1,19 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_deepdeblur.losses import adversarial_loss, content_loss, discriminator_loss, total_loss
+from tf_deepdeblur.losses import (
+    AdversarialLoss,
+    ContentLoss,
+    DiscriminatorLoss,
+    adversarial_loss,
+    content_loss,
+    discriminator_loss,
+    total_loss,
+)
 
 
 def constant(value, side):
@@ -38,11 +47,11 @@ def test_adversarial_losses_are_eq_5_by_hand():
     assert float(adversarial_loss(restored, "non_saturating")) == pytest.approx(-math.log(d_restored), rel=1e-6)
 
 
-@pytest.mark.parametrize("form", ["minimax", "non_saturating"])
-def test_both_forms_push_the_logit_up(form):
+@pytest.mark.parametrize("kind", ["minimax", "non_saturating"])
+def test_both_kinds_push_the_logit_up(kind):
     logit = tf.Variable([[0.3]])
     with tf.GradientTape() as tape:
-        loss = adversarial_loss(logit, form)
+        loss = adversarial_loss(logit, kind)
     assert tape.gradient(loss, logit).numpy().item() < 0
 
 
@@ -64,3 +73,30 @@ def test_unknown_kinds_and_unequal_pyramids_are_refused():
         adversarial_loss(tf.zeros([1, 1]), "wasserstein")
     with pytest.raises(ValueError, match=r"shorter|longer"):
         content_loss([constant(0.0, 2)], [constant(0.0, 2), constant(0.0, 1)])
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae"])
+def test_the_keras_content_loss_is_the_function(kind):
+    restored, sharp = [constant(0.3, 8), constant(0.5, 4)], [constant(0.1, 8), constant(0.0, 4)]
+    assert float(ContentLoss(kind)(sharp, restored)) == float(content_loss(restored, sharp, kind))
+
+
+@pytest.mark.parametrize("kind", ["non_saturating", "minimax"])
+def test_the_keras_losses_of_logits_are_the_functions(kind):
+    sharp, restored = tf.constant([[2.0], [0.1]]), tf.constant([[-1.0], [3.0]])
+    assert float(AdversarialLoss(kind)(sharp, restored)) == float(adversarial_loss(restored, kind))
+    assert float(DiscriminatorLoss()(sharp, restored)) == float(discriminator_loss(sharp, restored))
+
+
+@pytest.mark.parametrize("loss", [ContentLoss("mae"), AdversarialLoss("minimax"), DiscriminatorLoss("other_name")])
+def test_a_keras_loss_survives_serialization(loss):
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(again) is type(loss)
+    assert again.get_config() == loss.get_config()
+
+
+def test_unknown_kinds_of_the_keras_losses_name_the_argument():
+    with pytest.raises(ValueError, match="`content_loss` must be one of mse, mae, got 'huber'"):
+        ContentLoss("huber")
+    with pytest.raises(ValueError, match="`adversarial_loss` must be one of non_saturating, minimax, got 'hinge'"):
+        AdversarialLoss("hinge")

@@ -18,6 +18,8 @@ from .errors import InputError as InputError
 from .evaluation import evaluate as evaluate
 from .export import export_model as export_model
 from .inference import Deblurrer as Deblurrer
+from .metrics import psnr as psnr
+from .metrics import ssim as ssim
 from .models import Discriminator as Discriminator
 from .models import Generator as Generator
 from .models import load_generator as load_generator

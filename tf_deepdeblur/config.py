@@ -5,7 +5,9 @@ keeps the configuration as an absl flagfile, ``config.cfg``.
 """
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tf_deepdeblur.errors import InputError
 
@@ -18,17 +20,17 @@ def _flag(default, help, *, choices=None, minimum=None, above=None, maximum=None
 def _check_limits(name, value, limits):
     for number in value if isinstance(value, tuple) else (value,):
         if limits["choices"] is not None and number not in limits["choices"]:
-            raise InputError(f"--{name} must be one of {', '.join(map(str, limits['choices']))}, got {number}")
+            raise InputError(f"`{name}` must be one of {', '.join(map(str, limits['choices']))}, got {number}")
         if limits["minimum"] is not None and not number >= limits["minimum"]:
-            raise InputError(f"--{name} must be at least {limits['minimum']}, got {number}")
+            raise InputError(f"`{name}` must be at least {limits['minimum']}, got {number}")
         if limits["above"] is not None and not number > limits["above"]:
-            raise InputError(f"--{name} must be above {limits['above']}, got {number}")
+            raise InputError(f"`{name}` must be above {limits['above']}, got {number}")
         if limits["maximum"] is not None and not number <= limits["maximum"]:
-            raise InputError(f"--{name} must be at most {limits['maximum']}, got {number}")
+            raise InputError(f"`{name}` must be at most {limits['maximum']}, got {number}")
 
 
 class _Checked:
-    """Checks every field against its limits; the message names the flag."""
+    """Checks every field against its limits; the message names the field."""
 
     def __post_init__(self):
         for item in dataclasses.fields(self):
@@ -49,9 +51,13 @@ class ModelConfig(_Checked):
 
 @dataclass(frozen=True)
 class DataConfig(_Checked):
-    """Training and held-out images (sections 2 and 3.2)."""
+    """Training and validation images (sections 2 and 3.2)."""
 
-    dataset: str = _flag("gopro", "Layout of --data_dir.", choices=("gopro", "reds", "pairs", "store", "demo"))
+    dataset: str = _flag(
+        "gopro",
+        "Layout of the data set: a folder, a packed store or the demo's own images.",
+        choices=("gopro", "reds", "pairs", "store", "demo"),
+    )
     data_dir: str = _flag(
         "", "Folder of the data set, or file of a packed store; the demo makes its own in the run folder."
     )
@@ -60,20 +66,20 @@ class DataConfig(_Checked):
     )
     patch_size: int = _flag(256, "Side of the random crops in pixels.", minimum=8)
     crops_per_image: int = _flag(
-        1, "Crops per image and pass: more than 1 decodes fewer files; a packed store needs it not.", minimum=1
+        1, "Crops of each image per epoch. More than 1 reduces decoding; useless with a packed store.", minimum=1
     )
-    eval_images: int = _flag(20, "Held-out frames per evaluation, spread evenly.", minimum=1)
+    eval_images: int = _flag(20, "Validation frames per evaluation, spread evenly over the data set.", minimum=1)
 
 
 @dataclass(frozen=True)
 class LossConfig(_Checked):
     """Equations 4 to 6."""
 
-    content_loss: str = _flag("mse", "Error in Eq. 4: mse is the paper's.", choices=("mse", "mae"))
+    content_loss: str = _flag("mse", "Error in Eq. 4; mse is the paper's.", choices=("mse", "mae"))
     adversarial_weight: float = _flag(1e-4, "Lambda of Eq. 6; 0 trains without a discriminator.", minimum=0.0)
     adversarial_loss: str = _flag(
         "non_saturating",
-        "What the generator minimises: -log D(G(B)), or Eq. 5 literally.",
+        "What the generator minimises: -log D(G(B)), or Eq. 5 literally (minimax).",
         choices=("non_saturating", "minimax"),
     )
 
@@ -116,7 +122,7 @@ class RuntimeConfig(_Checked):
     deterministic: bool = _flag(False, "Bit-identical results from run to run on one machine; slower on a GPU.")
     log_every: int = _flag(100, "Steps between records of losses.", minimum=1)
     checkpoint_every: int = _flag(5_000, "Steps between checkpoints.", minimum=1)
-    eval_every: int = _flag(5_000, "Steps between evaluations on held-out frames.", minimum=1)
+    eval_every: int = _flag(5_000, "Steps between evaluations on the validation frames.", minimum=1)
 
 
 @dataclass(frozen=True)
@@ -124,7 +130,7 @@ class TrainConfig(_Checked):
     """One training run.
 
     Raises:
-        InputError: naming the flag, if a value is out of its limits or two of them contradict each other.
+        InputError: naming the argument, if a value is out of its limits or two of them contradict each other.
     """
 
     run_dir: str = _flag("runs/default", "Folder that the run is written to; the same folder again resumes.")
@@ -138,26 +144,29 @@ class TrainConfig(_Checked):
     def __post_init__(self):
         super().__post_init__()
         if self.data.dataset != "demo" and not self.data.data_dir:
-            raise InputError(f"--dataset={self.data.dataset} needs --data_dir, the folder of the data set")
+            raise InputError(f"`dataset={self.data.dataset}` needs `data_dir`, the folder of the data set")
         multiple = 2 ** (self.model.num_scales - 1)
         if self.data.patch_size % multiple:
-            raise InputError(f"--patch_size must be a multiple of {multiple} with --num_scales={self.model.num_scales}")
+            raise InputError(
+                f"`patch_size` must be a multiple of {multiple} with `num_scales={self.model.num_scales}`, got "
+                f"{self.data.patch_size}"
+            )
         steps = self.optimizer.decay_steps
         if not steps or list(steps) != sorted(set(steps)):
-            raise InputError("--decay_steps must be one number, or several in increasing order")
+            raise InputError("`decay_steps` must be one number, or several in increasing order")
 
     @property
-    def adversarial(self):
+    def adversarial(self) -> bool:
         """Whether a discriminator is trained."""
         return self.loss.adversarial_weight > 0
 
     @property
-    def averages_weights(self):
+    def averages_weights(self) -> bool:
         """Whether an exponential moving average of the weights is kept."""
         return self.optimizer.ema_decay > 0
 
 
-def flag_fields(config_class=TrainConfig):
+def flag_fields(config_class: type = TrainConfig) -> Iterator[tuple[str | None, dataclasses.Field]]:
     """Yields (group, field) of every flag; ``group`` names the nested dataclass, or is None at the top."""
     for item in dataclasses.fields(config_class):
         if dataclasses.is_dataclass(item.type):
@@ -166,31 +175,52 @@ def flag_fields(config_class=TrainConfig):
             yield None, item
 
 
-def flag_values(config):
+def flag_values(config: Any) -> dict[str, str]:
     """{flag name: value as it is written on the command line} of a configuration or one of its groups."""
     fields = flag_fields(type(config))
     owners = ((config if group is None else getattr(config, group), item.name) for group, item in fields)
     return {name: _as_text(getattr(owner, name)) for owner, name in owners}
 
 
-def to_flagfile(config):
+def to_flagfile(config: TrainConfig) -> str:
     """The text of an absl flagfile that gives this configuration again."""
     return "".join(f"--{name}={value}\n" for name, value in flag_values(config).items())
 
 
-def read_flagfile(text):
+def read_flagfile(text: str) -> dict[str, str]:
     """{flag name: value} of a flagfile that ``to_flagfile`` wrote."""
     pairs = (line[2:].partition("=") for line in text.splitlines() if line.startswith("--"))
     return {name: value for name, _, value in pairs}
 
 
-def changed_model_flags(saved, config):
-    """Says which flags that shape the run's variables differ from ``saved``, a result of ``read_flagfile``."""
+def changed_values(saved: dict[str, str], config: TrainConfig) -> dict[str, tuple[str, str]]:
+    """{name: (saved value, value now)} of all flags that differ, but where the run is and whether it is a dry run.
+
+    Args:
+        saved: result of ``read_flagfile``; flags that it does not have count as unchanged.
+        config: the configuration now.
+    """
     now = flag_values(config)
-    changed = [item.name for item in dataclasses.fields(ModelConfig) if saved.get(item.name) != now[item.name]]
-    switches = {"adversarial_weight": config.adversarial, "ema_decay": config.averages_weights}
-    changed += [name for name, is_on in switches.items() if (float(saved.get(name, 0)) > 0) != is_on]
-    return [f"--{name} was {saved.get(name, 'not set')}, is now {now[name]}" for name in changed]
+    names = [name for name in now if name in saved and name not in ("run_dir", "dry_run")]
+    return {name: (saved[name], now[name]) for name in names if saved[name] != now[name]}
+
+
+def shapes_the_model(name: str, before: str, now: str) -> bool:
+    """Whether a changed flag changes which variables a run has, so that it cannot go on from its checkpoints.
+
+    Raises:
+        ValueError: if a value is not a number where one is expected.
+    """
+    if name in ("adversarial_weight", "ema_decay"):  # switch the discriminator, and the average, on and off
+        return (float(before) > 0) != (float(now) > 0)
+    return name in {item.name for item in dataclasses.fields(ModelConfig)}
+
+
+def describe_changes(changes: dict[str, tuple[str, str]]) -> str:
+    """Changed values, a result of ``changed_values``, for messages."""
+    return ", ".join(
+        f"`{name}` was {before or 'empty'}, is now {now or 'empty'}" for name, (before, now) in changes.items()
+    )
 
 
 def _as_text(value):

@@ -4,28 +4,27 @@ import resource
 import numpy as np
 import pytest
 
-from tests.training.test_gan import batch, make
+from tests.training.gans import batch, make
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.training.checkpoint import Checkpoints
 
 
 def state(model):
-    parts = [model.generator, model.discriminator, model.average]
+    parts = [model.generator, model.discriminator, model.trained_generator]
     optimizers = [model.generator_optimizer, model.discriminator_optimizer]
     return [v.numpy() for part in (*parts, *optimizers) for v in part.variables]
 
 
 def trained(steps, model=None):
-    model = model or make(average=True, ema_decay=0.9)
+    model = model or make(ema_decay=0.9)
     for _ in range(steps):
         model.train_step(batch())
-        model.update_average()
     return model
 
 
 def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     Checkpoints(tmp_path, model := trained(2)).save(2)
-    again = make(average=True, ema_decay=0.9)
+    again = make(ema_decay=0.9)
     assert Checkpoints(tmp_path, again).restore() == 2
     for expected, value in zip(state(trained(2, model)), state(trained(2, again)), strict=True):
         np.testing.assert_array_equal(expected, value)
@@ -46,7 +45,7 @@ def test_the_best_score_survives_a_restart(tmp_path):
     checkpoints = Checkpoints(tmp_path, trained(1))
     checkpoints.save_best(1, 25.0)
     checkpoints.save(1)
-    again = Checkpoints(tmp_path, make(average=True, ema_decay=0.9))
+    again = Checkpoints(tmp_path, make(ema_decay=0.9))
     again.restore()
     assert not again.save_best(2, 24.0)
     assert again.save_best(3, 26.0)
@@ -63,7 +62,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     data = next((tmp_path / "last").glob("*.data*"))
     data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(InputError, match="step-1: cannot be restored"):
-        Checkpoints(tmp_path, make(average=True, ema_decay=0.9)).restore()
+        Checkpoints(tmp_path, make(ema_decay=0.9)).restore()
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
@@ -74,7 +73,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
     checkpoints.save(2)
     data = next((tmp_path / "last").glob("step-2.data*"))
     data.write_bytes(data.read_bytes()[:100])
-    again = make(average=True, ema_decay=0.9)
+    again = make(ema_decay=0.9)
     assert Checkpoints(tmp_path, again).restore() == 1
     assert all(map(np.array_equal, kept, state(again)))
 
@@ -102,6 +101,6 @@ def test_a_failed_save_leaves_the_last_good_one(tmp_path):
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == [
         "checkpoint", "step-1.data-00000-of-00001", "step-1.index",
     ]  # fmt: skip
-    assert Checkpoints(tmp_path, make(average=True, ema_decay=0.9)).restore() == 1
+    assert Checkpoints(tmp_path, make(ema_decay=0.9)).restore() == 1
     checkpoints.save(2)
     assert checkpoints.latest.endswith("step-2")

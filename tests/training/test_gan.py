@@ -4,40 +4,13 @@ import pytest
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from tests.training.gans import WEIGHT, Charbonnier, Hinge, adam, batch, make
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import to_float
+from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.losses import adversarial_loss, content_loss, discriminator_loss
-from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.metrics import PSNR, SSIM
 from tf_deepdeblur.pyramid import gaussian_pyramid
 from tf_deepdeblur.training.gan import DeblurGAN
-
-WEIGHT = 0.05
-
-
-def small_discriminator():
-    """Table 1's takes patches from 193 pixels; the train step only needs images in, logits out."""
-    convolution = keras.layers.Conv2D(4, 3, strides=2, activation="leaky_relu")
-    return keras.Sequential(
-        [keras.Input((None, None, 3)), convolution, keras.layers.Conv2D(1, 3), keras.layers.GlobalAveragePooling2D()]
-    )
-
-
-def make(adversarial=True, average=False, dtype="float32", **arguments):
-    keras.utils.set_random_seed(0)
-    model = DeblurGAN(
-        Generator(2, 1, 4, 3, dtype=dtype),
-        small_discriminator() if adversarial else None,
-        average=Generator(2, 1, 4, 3, dtype=dtype) if average else None,
-        adversarial_weight=WEIGHT,
-        **arguments,
-    )
-    model.compile(1e-3, loss_scaling=dtype == "mixed_float16")
-    return model
-
-
-def batch(size=2, side=16):
-    rng = np.random.default_rng(0)
-    return tuple(tf.constant(rng.random((size, side, side, 3)), tf.float32) - 0.5 for _ in range(2))
 
 
 def adam_first_step(gradient, rate=1e-3):
@@ -57,7 +30,7 @@ def test_one_step_follows_the_gradients_of_eq_6_and_eq_5():
         network.start = network.get_weights()
         network.gradients = [g.numpy() for g in tape.gradient(objective, network.trainable_variables)]
     losses = model.train_step((blurry, sharp))
-    assert float(losses["generator_loss"]) == pytest.approx(float(generator_loss), rel=1e-5)
+    assert float(losses["loss"]) == pytest.approx(float(generator_loss), rel=1e-5)
     assert float(losses["discriminator_loss"]) == pytest.approx(float(loss), rel=1e-5)
     for network in (model.generator, model.discriminator):
         for start, gradient, value in zip(network.start, network.gradients, network.get_weights(), strict=True):
@@ -68,15 +41,15 @@ def test_one_step_follows_the_gradients_of_eq_6_and_eq_5():
 
 def test_without_a_discriminator_there_is_only_the_content_loss():
     model = make(adversarial=False)
-    assert set(model.train_step(batch())) == {"content_loss"}
+    assert set(model.train_step(batch())) == {"loss", "content_loss"}
     assert model.discriminator_optimizer is None
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     model, pair = make(adversarial=False), batch()
-    step = tf.function(model.train_step)
-    losses = [float(step(pair)["content_loss"]) for _ in range(60)]
-    assert losses[-1] < 0.6 * losses[0]
+    history = model.fit(*pair, epochs=60, verbose=0).history["content_loss"]
+    assert history[-1] < 0.6 * history[0]
 
 
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
@@ -99,33 +72,174 @@ def test_both_optimisers_scale_the_loss_under_float16():
 
 
 def test_the_average_follows_the_weights():
-    model = make(average=True, ema_decay=0.9)
-    start = model.generator.get_weights()
-    model.train_step(batch())
-    model.update_average()
-    for mean, before, after in zip(model.average.get_weights(), start, model.generator.get_weights(), strict=True):
-        np.testing.assert_allclose(mean, 0.9 * before + 0.1 * after, atol=1e-6)
-    assert model.deployed_generator is model.average
+    model = make(ema_decay=0.9)
+    for _ in range(2):
+        average, trained = model.generator.get_weights(), model.trained_generator.get_weights()
+        model.train_step(batch())
+        moved = [0.9 * old + 0.1 * new for old, new in zip(average, model.trained_generator.get_weights(), strict=True)]
+        for expected, value in zip(moved, model.generator.get_weights(), strict=True):
+            np.testing.assert_allclose(value, expected, atol=1e-7)
+        assert not all(map(np.array_equal, trained, model.trained_generator.get_weights()))
 
 
+def test_without_an_average_there_is_one_generator():
+    model = make()
+    assert model.trained_generator is model.generator
+
+
+def trained(**arguments):
+    model = make(metrics=[PSNR(), SSIM()], **arguments)
+    model.fit(*batch(4), batch_size=2, epochs=2, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
 @pytest.mark.parametrize("size", [(16, 16), (17, 22)])
-def test_test_step_scores_what_the_deblurrer_ships(size):
-    model = make(average=True, ema_decay=0.5)
-    model.train_step(batch())
-    model.update_average()
-    rng = np.random.default_rng(1)
-    blurry, sharp = rng.integers(0, 256, (2, *size, 3), np.uint8)
-    scores = model.test_step(tuple(to_float(image[None]) for image in (blurry, sharp)))
-    shipped = Deblurrer(model.deployed_generator)(blurry)
+def test_evaluate_and_predict_give_what_the_deblurrer_ships(size, ema_decay):
+    model = trained(ema_decay=ema_decay)
+    blurry, sharp = np.random.default_rng(1).integers(0, 256, (2, *size, 3), np.uint8)
+    images = [to_float(image[None]) for image in (blurry, sharp)]
+    scores = model.evaluate(*images, return_dict=True, verbose=0)
+    shipped = Deblurrer(model.generator)(blurry)
     similarity = structural_similarity(
         sharp, shipped, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, channel_axis=-1
     )
-    assert float(scores["psnr"]) == pytest.approx(peak_signal_noise_ratio(sharp, shipped), abs=1e-3)
-    assert float(scores["ssim"]) == pytest.approx(similarity, abs=1e-4)
+    assert scores["psnr"] == pytest.approx(peak_signal_noise_ratio(sharp, shipped), abs=1e-3)
+    assert scores["ssim_gaussian"] == pytest.approx(similarity, abs=1e-4)
+    np.testing.assert_array_equal(to_uint8(model.predict(images[0], verbose=0))[0], shipped)
+
+
+@pytest.mark.slow
+def test_validation_evaluate_and_the_saved_file_agree_with_averages(tmp_path):
+    model, pair = make(ema_decay=0.9, metrics=[PSNR()]), batch(4)
+    history = model.fit(*pair, batch_size=2, epochs=3, validation_data=pair, verbose=0).history
+    scores = model.evaluate(*pair, batch_size=2, return_dict=True, verbose=0)
+    model.save(tmp_path / "gan.keras")
+    loaded = keras.models.load_model(tmp_path / "gan.keras")
+    model.generator.save(tmp_path / "generator.keras")
+    generator = keras.models.load_model(tmp_path / "generator.keras")
+    psnr = PSNR()
+    psnr.update_state(pair[1], generator(pair[0]))
+    assert scores == loaded.evaluate(*pair, batch_size=2, return_dict=True, verbose=0)
+    assert {f"val_{name}": values for name, values in scores.items()} == {
+        name: values[-1] for name, values in history.items() if name.startswith("val_")
+    }
+    assert scores["psnr"] == pytest.approx(float(psnr.result()), abs=1e-4)
+    assert scores["psnr"] != pytest.approx(trained().evaluate(*pair, return_dict=True, verbose=0)["psnr"], abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("adversarial", "ema_decay", "dtype"),
+    [(True, 0.9, "float32"), (False, 0.0, "float32"), (True, 0.0, "mixed_bfloat16"), (True, 0.9, "mixed_float16")],
+)
+def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, adversarial, ema_decay, dtype):
+    arguments = {"content_loss": "mae", "adversarial_loss": "minimax", "steps_per_execution": 2}
+    model = trained(adversarial=adversarial, ema_decay=ema_decay, dtype=dtype, **arguments)
+    model.save(tmp_path / "gan.keras")
+    again = keras.models.load_model(tmp_path / "gan.keras")
+    assert again.get_config() == model.get_config()
+    assert again.get_compile_config() == model.get_compile_config()
+    pair = batch(4)
+    np.testing.assert_array_equal(model.predict(pair[0], verbose=0), again.predict(pair[0], verbose=0))
+    logs = [each.fit(*pair, batch_size=2, shuffle=False, verbose=0).history for each in (model, again)]
+    assert logs[0] == logs[1]
+    for expected, value in zip(model.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(expected, value)
+    for expected, value in zip(optimizer_variables(model), optimizer_variables(again), strict=True):
+        np.testing.assert_array_equal(expected, value)
+
+
+def optimizer_variables(model):
+    optimizers = filter(None, (model.generator_optimizer, model.discriminator_optimizer))
+    return [variable for optimizer in optimizers for variable in optimizer.variables]
+
+
+def test_the_average_is_predicted_with_though_the_model_was_loaded_without_compiling(tmp_path):
+    model = trained(ema_decay=0.9)
+    model.save(tmp_path / "gan.keras")
+    again = keras.models.load_model(tmp_path / "gan.keras", compile=False)
+    blurry = batch()[0]
+    np.testing.assert_array_equal(again.predict(blurry, verbose=0), model.predict(blurry, verbose=0))
+
+
+def test_history_is_the_mean_over_the_epoch():
+    model, (blurry, sharp) = make(), batch(6)
+    step = make()
+    rows = [step.compute_losses(step.generator, blurry[i : i + 2], sharp[i : i + 2])[0] for i in (0, 2, 4)]
+    scores = model.evaluate(blurry, sharp, batch_size=2, return_dict=True, verbose=0)
+    assert scores == {name: pytest.approx(np.mean([row[name] for row in rows]), rel=1e-5) for name in rows[0]}
+
+
+@pytest.mark.slow
+def test_several_steps_per_execution_change_nothing():
+    one, two = (make(ema_decay=0.9, steps_per_execution=count) for count in (1, 2))
+    for model in (one, two):
+        model.fit(*batch(8), batch_size=2, shuffle=False, verbose=0)
+    for expected, value in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(value, expected, atol=1e-6)
+
+
+def test_ones_own_losses_are_trained_with_and_saved(tmp_path):
+    model = make(content_loss=Charbonnier(), discriminator_loss=Hinge())
+    blurry, sharp = batch()
+    restored = model.generator(blurry)
+    expected = np.mean(np.sqrt((sharp - restored) ** 2 + 1e-6))
+    assert float(model.train_step((blurry, sharp))["content_loss"]) == pytest.approx(expected, rel=1e-5)
+    model.save(tmp_path / "gan.keras")
+    again = keras.models.load_model(tmp_path / "gan.keras")
+    assert (type(again.content_loss), type(again.discriminator_loss)) == (Charbonnier, Hinge)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("adam", "mse"), {}, "`discriminator_optimizer` must be a Keras optimizer, got 'mse'"),
+        ((0.001, "adam"), {}, "`generator_optimizer` must be a Keras optimizer, got 0.001"),
+        (("adam",), {}, "this DeblurGAN has a discriminator, but `discriminator_optimizer` is None"),
+        (("adam", "adam"), {"content_loss": "huber"}, "`content_loss` must be one of mse, mae, got 'huber'"),
+        (("adam", "adam"), {"adversarial_loss": "hinge"}, "`adversarial_loss` must be one of .* got 'hinge'"),
+        (("adam", "adam"), {"content_loss": abs}, "`content_loss` must be a keras.losses.Loss or its name"),
+        ((keras.optimizers.Adam(use_ema=True), "adam"), {}, "`generator_optimizer` has `use_ema=True`.*`ema_decay`"),
+    ],
+)
+def test_what_compile_cannot_use_is_named(arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        make().compile(*arguments, **options)
+
+
+def test_one_optimizer_for_both_networks_is_refused():
+    optimizer = adam()
+    with pytest.raises(ValueError, match="must be two optimizers"):
+        make().compile(optimizer, optimizer)
+
+
+def test_an_optimizer_for_no_discriminator_is_refused():
+    with pytest.raises(ValueError, match="no discriminator, but `discriminator_optimizer` is 'mse'"):
+        make(adversarial=False).compile("adam", "mse")
+
+
+def test_names_of_optimizers_do():
+    model = make()
+    model.compile("adam", "sgd")
+    assert isinstance(model.discriminator_optimizer, keras.optimizers.SGD)
+
+
+def test_images_without_partners_are_refused():
+    with pytest.raises(ValueError, match=r"needs pairs: a data set of \(blurry, sharp\)"):
+        make().fit(batch()[0], verbose=0)
+    with pytest.raises(ValueError, match="sample_weight"):
+        make().fit(*batch(), sample_weight=np.ones(2), verbose=0)
+
+
+@pytest.mark.parametrize("ema_decay", [-0.1, 1.0])
+def test_a_decay_out_of_range_is_refused(ema_decay):
+    with pytest.raises(ValueError, match="`ema_decay` must be"):
+        make(ema_decay=ema_decay)
 
 
 def test_only_generators_are_taken():
-    with pytest.raises(TypeError, match="generator must be a Generator, got 1"):
+    with pytest.raises(TypeError, match="`generator` must be a Generator, got 1"):
         DeblurGAN(1)
 
 

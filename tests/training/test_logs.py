@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tf_deepdeblur.io.pixels import read_image
 from tf_deepdeblur.training.logs import Report
+from tf_deepdeblur.training.run_folder import RunFolder
 
 
 def records(run_dir):
@@ -21,7 +22,7 @@ def events(run_dir):
 
 
 def test_the_same_numbers_go_to_the_file_and_to_tensorboard(tmp_path):
-    report = Report(tmp_path, 0, 10, batch_size=2)
+    report = Report(RunFolder(tmp_path), 0, 10, batch_size=2)
     report.losses(5, {"content_loss": 0.25}, learning_rate=5e-5)
     report.evaluation(
         5, {"psnr": 30.5, "ssim": 0.9}, [("a/b.png", [np.full((4, 4, 3), v, np.uint8) for v in (0, 99, 255)])]
@@ -40,13 +41,37 @@ def test_the_same_numbers_go_to_the_file_and_to_tensorboard(tmp_path):
 
 
 def test_a_resumed_run_drops_what_it_will_record_again(tmp_path):
-    report = Report(tmp_path, 0, 10, batch_size=2)
+    report = Report(RunFolder(tmp_path), 0, 10, batch_size=2)
     for step in (2, 4, 6):
         report.losses(step, {"content_loss": 1.0}, learning_rate=1.0)
     report.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "content')  # a crash in the middle of a line
-    report = Report(tmp_path, 4, 10, batch_size=2)
+    report = Report(RunFolder(tmp_path), 4, 10, batch_size=2)
     report.losses(6, {"content_loss": 2.0}, learning_rate=1.0)
     report.close()
     assert [(row["step"], row["content_loss"]) for row in records(tmp_path)] == [(2, 1.0), (4, 1.0), (6, 2.0)]
+
+
+def test_lines_that_are_no_records_are_dropped_and_said(tmp_path, capsys):
+    lines = [
+        '{"step": 1, "kind": "train"}',
+        "[]",
+        "5",
+        '{"kind": "train"}',
+        '{"step": "x", "kind": "eval"}',
+        "{" * 10**5,
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
+    Report(RunFolder(tmp_path), 4, 10, batch_size=2).close()
+    assert records(tmp_path) == [{"step": 1, "kind": "train"}]
+    assert "metrics.jsonl: dropped 5 damaged lines" in capsys.readouterr().err
+
+
+def test_files_name_the_generators_loss_beside_the_others_alone(tmp_path):
+    report = Report(RunFolder(tmp_path), 0, 10, batch_size=2)
+    report.losses(1, {"loss": 0.5, "content_loss": 0.5}, learning_rate=1.0)
+    report.losses(2, {"loss": 0.5, "content_loss": 0.4, "adversarial_loss": 0.1}, learning_rate=1.0)
+    report.close()
+    names = [set(row) - {"step", "kind", "learning_rate", "patches_per_second"} for row in records(tmp_path)]
+    assert names == [{"content_loss"}, {"content_loss", "adversarial_loss", "generator_loss"}]

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tf_deepdeblur.config import read_flagfile
+from tests.helpers import write_pairs
+from tf_deepdeblur.config import read_flagfile, to_flagfile
 from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import pack
 from tf_deepdeblur.data.pipeline import pair_index
@@ -14,7 +16,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.saving import load_generator
-from tf_deepdeblur.training import loop
+from tf_deepdeblur.training import describe, loop
 
 
 def weights(run_dir, name="generator.keras"):
@@ -67,18 +69,21 @@ def test_a_finished_run_only_reports(tiny_config):
     assert (Path(config.run_dir) / "generator.keras").stat().st_mtime_ns == before
 
 
-def test_the_average_is_what_is_saved(tiny_config, tmp_path):
-    loop.train(tiny_config(tmp_path / "plain"))
-    loop.train(
-        tiny_config(tmp_path / "averaged", optimizer={"total_steps": 4, "learning_rate": 1e-3, "ema_decay": 0.5})
-    )
-    pairs = zip(weights(tmp_path / "plain"), weights(tmp_path / "averaged"), strict=True)
-    assert not all(np.array_equal(a, b) for a, b in pairs)
+def test_the_average_is_what_is_saved(tiny_config):
+    config = tiny_config(optimizer={"total_steps": 4, "learning_rate": 1e-3, "ema_decay": 0.5})
+    loop.train(config)
+    reader = tf.train.load_checkpoint(str(Path(config.run_dir) / "checkpoints" / "last" / "step-4"))
+    stored = {
+        part: [reader.get_tensor(f"{part}/{i}/.ATTRIBUTES/VARIABLE_VALUE") for i in range(len(weights(config.run_dir)))]
+        for part in ("generator", "average")
+    }
+    assert_same(stored["average"], weights(config.run_dir))
+    assert not any(map(np.array_equal, stored["generator"], stored["average"]))
 
 
 def test_another_model_in_the_run_folder_is_refused(tiny_config):
     loop.train(tiny_config())
-    with pytest.raises(InputError, match=r"another model .--filters was 4, is now 8"):
+    with pytest.raises(InputError, match=r"another model .`filters` was 4, is now 8"):
         loop.train(tiny_config(filters=8))
 
 
@@ -95,12 +100,39 @@ def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tiny_config):
     assert_same(kept, weights(config.run_dir))
 
 
-def test_a_damaged_configuration_is_called_so(tiny_config):
+@pytest.mark.parametrize("damage", [b"", b"--adversarial_weight=abc", b"\xffgar#ba=ge --zz"])
+def test_a_damaged_configuration_is_called_so(tiny_config, damage):
     config = tiny_config()
-    loop.train(config)
-    (Path(config.run_dir) / "config.cfg").write_bytes(b"\xffgar#ba=ge --zz")
+    path = Path(config.run_dir) / "config.cfg"
+    path.parent.mkdir()
+    content = damage and to_flagfile(config).encode().replace(b"--adversarial_weight=0.0", damage)
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"config\.cfg: is damaged"):
         loop.train(config)
+    assert path.read_bytes() == content
+
+
+def test_what_was_changed_since_the_last_start_is_said_and_recorded(tiny_config, capsys):
+    loop.train(tiny_config())
+    assert "changed" not in capsys.readouterr().err
+    run_dir = Path(tiny_config().run_dir)
+    loop.train(tiny_config(optimizer={"total_steps": 6, "learning_rate": 2e-3}))
+    line = "`total_steps` was 4, is now 6, `learning_rate` was 0.001, is now 0.002"
+    assert f"changed since last time: {line}" in capsys.readouterr().err
+    (row,) = map(json.loads, (run_dir / "config_history.jsonl").read_text().splitlines())
+    assert row == {"step": 4, "changes": {"total_steps": ["4", "6"], "learning_rate": ["0.001", "0.002"]}}
+    assert read_flagfile((run_dir / "config.cfg").read_text())["learning_rate"] == "0.002"
+
+
+def test_validation_images_that_the_discriminator_cannot_judge_are_refused(tiny_config, tmp_path):
+    write_pairs(tmp_path / "data" / "train", 1, 210, 210)
+    write_pairs(tmp_path / "data" / "test", 2, 48, 64)
+    data = {"data_dir": str(tmp_path / "data"), "patch_size": 200}
+    with pytest.raises(InputError, match=r"test/blur/000\.png: 64x48, but .* `adversarial_weight=0`"):
+        loop.train(tiny_config(data=data, loss={"adversarial_weight": 1e-4}))
+    with pytest.raises(InputError, match="`patch_size`") as caught:
+        loop.train(tiny_config(data={**data, "patch_size": 212}))
+    assert "adversarial_weight" not in str(caught.value)
 
 
 def test_a_full_disk_while_pictures_are_written_names_the_run_folder(tiny_config, monkeypatch):
@@ -118,7 +150,7 @@ def test_describe_reads_every_pair(tiny_config, pairs_dir, tmp_path):
     broken = folder / "train" / "sharp" / "003.png"
     broken.write_bytes(broken.read_bytes()[:-2000])
     with pytest.raises(InputError, match=r"sharp/003\.png"):
-        loop.describe(tiny_config(data={"data_dir": str(folder)}))
+        describe(tiny_config(data={"data_dir": str(folder)}))
 
 
 def test_describe_reads_every_image_of_a_store(tiny_config, pairs_dir, tmp_path):
@@ -126,12 +158,12 @@ def test_describe_reads_every_image_of_a_store(tiny_config, pairs_dir, tmp_path)
     training, validation = open_dataset("pairs", pairs_dir)
     pack(training, validation, path)
     config = tiny_config(data={"dataset": "store", "data_dir": str(path)})
-    assert "training pairs: 5" in loop.describe(config)
+    assert "training pairs: 5" in describe(config)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(InputError, match=rf"{path}: 1 images are damaged, such as test/sharp/001\.png; pack it again"):
-        loop.describe(config)
+        describe(config)
 
 
 def test_a_run_folder_has_one_training_at_a_time(tiny_config):
@@ -141,7 +173,7 @@ def test_a_run_folder_has_one_training_at_a_time(tiny_config):
     with locked(run_dir):
         with pytest.raises(InputError, match=rf"{run_dir}: another program is writing to it"):
             loop.train(config)
-        assert "training pairs: 5" in loop.describe(config)
+        assert "training pairs: 5" in describe(config)
     assert list(run_dir.iterdir()) == []
     assert loop.train(config)["step"] == 4
 
@@ -174,7 +206,7 @@ def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_con
     assert_same(weights(tmp_path / "sound"), weights(config.run_dir))
 
 
-def test_without_held_out_pairs_there_is_no_evaluation(tiny_config, pairs_dir):
+def test_without_validation_pairs_there_is_no_evaluation(tiny_config, pairs_dir):
     config = tiny_config(data={"data_dir": str(pairs_dir / "train")})
     assert loop.train(config) == {"step": 4}
     assert {row["kind"] for row in records(config.run_dir)} == {"train"}
@@ -186,10 +218,10 @@ def test_patches_that_the_discriminator_cannot_judge_are_refused(tiny_config):
 
 
 def test_describe_names_pairs_and_sizes(tiny_config):
-    text = loop.describe(tiny_config())
+    text = describe(tiny_config())
     assert "training pairs: 5" in text
     assert "train/blur/000.png" in text
-    assert "held-out pairs: 2" in text
+    assert "validation pairs: 2" in text
     assert "parameters" in text
     assert not Path(tiny_config().run_dir).exists()
 

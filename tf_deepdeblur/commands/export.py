@@ -8,7 +8,6 @@ as a table. Exit code 1: a file differs from the network by more than its tolera
 """
 
 import functools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from tqdm import tqdm
 
 from tf_deepdeblur import cli, runtime
 from tf_deepdeblur.cli import UsageError, parse_size
-from tf_deepdeblur.errors import InputError
 
 _QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
 
@@ -44,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.export import bundle
     from tf_deepdeblur.models.saving import find_model
+    from tf_deepdeblur.training import read_training
 
     path = find_model(_MODEL.value)
     report = bundle.export_model(
@@ -58,28 +57,6 @@ def main(argv: Sequence[str]) -> int:
     failures = bundle.failures(report)
     sys.stderr.writelines(f"{Path(argv[0]).name}: {failure}\n" for failure in failures)
     return 1 if failures else 0
-
-
-def read_training(path):
-    """The flags and the held-out scores of the run that a .keras file lies in, or None if it lies in no run."""
-    from tf_deepdeblur.config import read_flagfile
-
-    config, metrics = path.with_name("config.cfg"), path.with_name("metrics.jsonl")
-    if not config.is_file():
-        return None
-    try:
-        values = read_flagfile(config.read_text())
-        lines = metrics.read_text().splitlines(keepends=True) if metrics.is_file() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # a run that goes on may be writing one
-        scores = [row for row in rows if row["kind"] == "eval"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path.parent}: config.cfg or metrics.jsonl is damaged; export {path} from elsewhere"
-        ) from error
-    training = {"flags": {name: value for name, value in values.items() if name not in ("run_dir", "data_dir")}}
-    is_best = path.name == "generator_best.keras"
-    scores.sort(key=lambda row: row["psnr"] if is_best else row["step"])
-    return {**training, "held_out": scores[-1] if scores else None}
 
 
 def read_options() -> dict:

@@ -19,15 +19,15 @@ def main(argv: Sequence[str]) -> int:
     cli.reject_arguments(argv)
     config = cli.build(TrainConfig)
     runtime.import_tensorflow_quietly()
-    from tf_deepdeblur.training import loop
+    from tf_deepdeblur.training import describe, train
 
     if config.dry_run:
-        print(loop.describe(config))
+        print(describe(config))
         return 0
-    result = loop.train(config)
+    result = train(config)
     print(f"{result['step']} steps are done; the network is in {config.run_dir}")
     if "psnr" in result:
-        print("held-out frames    PSNR (dB)  SSIM (gaussian)")
+        print("validation frames  PSNR (dB)  SSIM (gaussian)")
         print(f"  before           {result['blurry_psnr']:9.2f}  {result['blurry_ssim']:15.4f}")
         print(f"  after            {result['psnr']:9.2f}  {result['ssim']:15.4f}")
         print(f"pictures (blurry | restored | sharp): {config.run_dir}/samples")

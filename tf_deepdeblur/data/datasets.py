@@ -103,7 +103,6 @@ def open_dataset(
     data_dir: str | os.PathLike,
     blur_key: str = "blur_gamma",
     smallest: int = 1,
-    smallest_validation: int = 1,
     crops_per_image: int = 1,
 ) -> tuple[PairFolder | PackedStore, PairFolder | PackedStore | None]:
     """Finds and checks all pairs of a data set.
@@ -113,7 +112,6 @@ def open_dataset(
         data_dir: the folder of the data set, or the file of a packed store; ``~`` is expanded.
         blur_key: "blur_gamma" or "blur"; which blurry images of gopro.
         smallest: least side of a training image, the patch size.
-        smallest_validation: least side of a validation image.
         crops_per_image: of the pipeline; decides whether it pays to keep decoded images.
 
     Returns:
@@ -126,7 +124,7 @@ def open_dataset(
     root = Path(data_dir).expanduser()
     if dataset != "store" and (root / "train").is_dir() and not (root / VALIDATION_FOLDER[dataset]).is_dir():
         return training, None
-    validation = _open_validation(dataset, data_dir, blur_key, smallest_validation)
+    validation = _open_validation(dataset, data_dir, blur_key)
     if validation is not None and validation.pairs == training.pairs:
         return training, None
     return training, validation
@@ -142,16 +140,16 @@ def _open_training(dataset, data_dir, blur_key, smallest, crops_per_image):
     return PairFolder(pairs, sizes, _CACHE_BYTES if fits or crops_per_image > 1 else 0)
 
 
-def _open_validation(dataset, data_dir, blur_key, smallest=1):
+def _open_validation(dataset, data_dir, blur_key):
     """PairFolder or PackedStore of the validation images; None if a store has none."""
     if dataset == "store":
-        store = _open_store(data_dir, "validation", blur_key, smallest)
+        store = _open_store(data_dir, "validation", blur_key)
         return store if len(store) else None
     pairs = find_pairs(dataset, data_dir, "validation", blur_key)
-    return PairFolder(pairs, check_pairs(pairs, smallest), cache_bytes=0)
+    return PairFolder(pairs, check_pairs(pairs), cache_bytes=0)
 
 
-def _open_store(path, part, blur_key, smallest):
+def _open_store(path, part, blur_key, smallest=1):
     store = PackedStore(Path(path).expanduser(), part, smallest)
     if store.blur_key not in ("", blur_key):
         raise InputError(f"{path}: was packed with `blur_key={store.blur_key}`; give the same, or pack it anew")

@@ -109,7 +109,7 @@ def check_sizes(names: Sequence[str | Path], sizes: np.ndarray, smallest: int) -
         height, width = sizes[small[0]]
         raise InputError(
             f"{names[small[0]]}: {width}x{height}, but training takes {smallest} pixels or more ({len(small)} such "
-            "images); remove it, or use a smaller `patch_size`, or `adversarial_weight=0` for validation images"
+            "images); remove it or use a smaller `patch_size`"
         )
 
 

@@ -4,6 +4,7 @@
 the moment TensorFlow has written all of it; an interrupted or failed write leaves the ones before it untouched.
 """
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.training.gan import DeblurGAN
 
 _KEEP = 2
 
@@ -24,16 +26,16 @@ class Checkpoints:
 
     Attributes:
         step: tf.Variable, steps done.
-        best_psnr: tf.Variable, highest held-out PSNR so far.
+        best_psnr: tf.Variable, highest PSNR of the validation frames so far.
     """
 
-    def __init__(self, folder, model):
+    def __init__(self, folder: str | os.PathLike, model: DeblurGAN):
         self.step = tf.Variable(0, dtype=tf.int64)
         self.best_psnr = tf.Variable(float("-inf"), dtype=tf.float32)
         owners = {
-            "generator": model.generator,
+            "generator": model.trained_generator,
             "discriminator": model.discriminator,
-            "average": model.average,
+            "average": model.generator if model.ema_decay else None,
             "generator_optimizer": model.generator_optimizer,
             "discriminator_optimizer": model.discriminator_optimizer,
         }
@@ -44,17 +46,17 @@ class Checkpoints:
         self._best = tf.train.CheckpointManager(self._graph, Path(folder) / "best", 1, checkpoint_name="step")
 
     @property
-    def latest(self):
-        """Path of the newest whole checkpoint, or None."""
+    def latest(self) -> str | None:
+        """Path of the newest complete checkpoint, or None."""
         return self._last.latest_checkpoint
 
     @property
-    def last_good(self):
-        """The same for people: a clause."""
+    def last_good(self) -> str:
+        """The newest checkpoint, phrased for error messages."""
         return f"the last good checkpoint is {self.latest}" if self.latest else "there is no checkpoint yet"
 
-    def restore(self):
-        """Restores the newest checkpoint that is whole, if there is one; returns the number of steps done.
+    def restore(self) -> int:
+        """Restores the newest checkpoint that is complete, if there is one; returns the number of steps done.
 
         Raises:
             InputError: naming the newest checkpoint, if all of them are damaged or belong to another model.
@@ -68,10 +70,10 @@ class Checkpoints:
                 failures.append(f"{path}: cannot be restored ({str(error).strip().splitlines()[0]})")
                 logging.warning("%s; trying the one before", failures[-1])
         if failures:
-            raise InputError(f"{failures[0]}; use a new --run_dir")
+            raise InputError(f"{failures[0]}; use a new `run_dir`")
         return 0
 
-    def save(self, step):
+    def save(self, step: int) -> None:
         """Saves the state after ``step`` steps, once per step.
 
         Raises:
@@ -81,7 +83,7 @@ class Checkpoints:
         if self.latest is None or not self.latest.endswith(f"step-{step}"):
             self._write(self._last, step)
 
-    def save_best(self, step, score):
+    def save_best(self, step: int, score: float) -> bool:
         """Saves the state as the best one if ``score``, a PSNR in dB, is the highest so far; returns whether it is."""
         if score <= float(self.best_psnr.numpy()):
             return False

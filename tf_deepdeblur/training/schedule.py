@@ -1,9 +1,9 @@
 """The learning rate: constant, then multiplied by a factor at given steps (section 3.2)."""
 
-from keras.optimizers.schedules import ExponentialDecay, PiecewiseConstantDecay
+from keras.optimizers.schedules import ExponentialDecay, LearningRateSchedule, PiecewiseConstantDecay
 
 
-def step_decay(learning_rate, decay_steps, decay_rate):
+def step_decay(learning_rate: float, decay_steps: tuple[int, ...], decay_rate: float) -> LearningRateSchedule:
     """A Keras schedule that decays step-wise.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which devices train: a tf.distribute.Strategy from the flags."""
+"""Which devices train: a tf.distribute.Strategy from the configuration."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.runtime import split_cpu
 
 
-def make_strategy(name, virtual_devices=0):
+def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy:
     """A strategy; must come before TensorFlow's first operation.
 
     Args:
@@ -18,7 +18,7 @@ def make_strategy(name, virtual_devices=0):
         virtual_devices: how many devices to split the CPU into; 0 leaves it whole.
 
     Raises:
-        InputError: naming the flag or TF_CONFIG, if the devices cannot be had.
+        InputError: naming the argument or TF_CONFIG, if the devices cannot be had.
     """
     if name == "multi_worker":
         check_cluster()
@@ -32,7 +32,7 @@ def make_strategy(name, virtual_devices=0):
     return tf.distribute.OneDeviceStrategy(devices[0])
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the run folder: the chief, else the first worker, else the only process."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.cluster_spec():
@@ -41,7 +41,7 @@ def is_chief(strategy):
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
 
 
-def check_cluster():
+def check_cluster() -> None:
     """Raises InputError unless TF_CONFIG describes a cluster and this process's place in it."""
     example = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
     try:
@@ -49,4 +49,4 @@ def check_cluster():
         addresses = setting["cluster"][setting["task"]["type"]]
         addresses[setting["task"]["index"]]
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise InputError(f"--strategy=multi_worker needs TF_CONFIG in the environment, such as {example}") from error
+        raise InputError(f"`strategy=multi_worker` needs TF_CONFIG in the environment, such as {example}") from error

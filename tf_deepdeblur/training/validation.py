@@ -1,53 +1,65 @@
-"""Whole held-out frames, and how well a model restores them."""
+"""Scores and pictures of whole validation frames."""
 
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import to_float
+from tf_deepdeblur.data.packed import PackedStore
+from tf_deepdeblur.data.pairs import PairFolder
+from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.metrics import psnr, ssim
 from tf_deepdeblur.sampling import evenly_spaced
+from tf_deepdeblur.training.gan import DeblurGAN
 
 _NUM_PICTURES = 3
 
+Triplet = tuple[str, list[np.ndarray]]  # name, [blurry, restored, sharp] uint8 images
 
-class HeldOut:
+
+class Validation:
     """Scores a DeblurGAN on up to ``limit`` whole frames, spread evenly over a source.
 
     Args:
-        source: has ``len``, ``name(index)`` and ``read_pair(index)`` -> (blurry, sharp) uint8 [H, W, 3].
+        source: where the frames come from.
         limit: how many frames.
         model: DeblurGAN.
     """
 
-    def __init__(self, source, limit, model):
+    def __init__(self, source: PairFolder | PackedStore, limit: int, model: DeblurGAN):
         self._source = source
         self._indices = evenly_spaced(range(len(source)), limit)
-        frames = tf.TensorSpec([None, None, None, 3], tf.float32)
-        self._test_step = tf.function(model.test_step, input_signature=[(frames, frames)])
-        self._deblur = Deblurrer(model.deployed_generator)
+        self._model = model
+        frames = tf.TensorSpec([1, None, None, 3], tf.uint8)
+        self._restore = tf.function(self._restore_and_score, input_signature=[frames, frames])
 
-    def blurry_scores(self):
+    def blurry_scores(self) -> dict[str, float]:
         """{"blurry_psnr", "blurry_ssim"}: the means over the frames as they are."""
         pairs = [[frame[None] for frame in self._source.read_pair(i)] for i in self._indices]
         return _mean([{"blurry_psnr": psnr(*pair)[0], "blurry_ssim": ssim(*pair)[0]} for pair in pairs])
 
-    def scores(self):
-        """Means over the frames of what ``DeblurGAN.test_step`` measures; one frame is in memory at a time."""
-        frames = ([to_float(frame[None]) for frame in self._source.read_pair(i)] for i in self._indices)
-        return _mean([self._test_step(tuple(pair)) for pair in frames])
+    def run(self) -> tuple[dict[str, float], list[Triplet]]:
+        """Restores every frame once.
 
-    def triplets(self):
-        """[(name, [blurry, restored, sharp])] of a few frames, to look at."""
-        chosen = evenly_spaced(self._indices, _NUM_PICTURES)
-        return [
-            (str(Path(self._source.name(i)).with_suffix("")), self._triplet(*self._source.read_pair(i))) for i in chosen
-        ]
+        Returns:
+            (scores, pictures): the means over the frames of all losses, PSNR in dB and SSIM (gaussian) of the rounded
+            uint8 pixels; and a few frames to look at.
+        """
+        rows, pictures = [], []
+        shown = evenly_spaced(self._indices, _NUM_PICTURES)
+        for index in self._indices:
+            blurry, sharp = self._source.read_pair(index)
+            scores, restored = self._restore(blurry[None], sharp[None])
+            rows.append(scores)
+            if index in shown:
+                name = str(Path(self._source.name(index)).with_suffix(""))
+                pictures.append((name, [blurry, restored.numpy()[0], sharp]))
+        return _mean(rows), pictures
 
-    def _triplet(self, blurry, sharp):
-        return [blurry, self._deblur(blurry), sharp]
+    def _restore_and_score(self, blurry, sharp):
+        losses, restored = self._model.compute_losses(self._model.generator, to_float(blurry), to_float(sharp))
+        restored = to_uint8(restored)
+        return {**losses, "psnr": psnr(restored, sharp)[0], "ssim": ssim(restored, sharp)[0]}, restored
 
 
 def _mean(rows):

@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.training.run_folder import read_records, read_training
+
+EVALUATIONS = [{"step": step, "kind": "eval", "psnr": psnr} for step, psnr in ((10, 28.0), (20, 30.0), (30, 29.0))]
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    (tmp_path / "config.cfg").write_text("--run_dir=/home/me\n--data_dir=/data\n--filters=4\n")
+    rows = [{"step": 5, "kind": "train", "content_loss": 1.0}, *EVALUATIONS]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 40, "ki')
+    return tmp_path
+
+
+def test_the_scores_belong_to_the_weights_of_the_file(run_dir):
+    newest, best = (read_training(run_dir / name) for name in ("generator.keras", "generator_best.keras"))
+    assert newest == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[2]}
+    assert best == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[1]}
+
+
+def test_a_file_outside_of_a_run_has_no_training(tmp_path):
+    assert read_training(tmp_path / "generator.keras") is None
+
+
+def test_a_run_without_evaluations_has_no_scores(run_dir):
+    (run_dir / "metrics.jsonl").unlink()
+    assert read_training(run_dir / "generator.keras") == {"flags": {"filters": "4"}, "held_out": None}
+
+
+@pytest.mark.parametrize("line", ["[]", "5", "{}", '{"step": 1}', '{"step": 1.5, "kind": "eval"}', "{" * 10**5, "\\0"])
+def test_a_line_that_is_no_record_is_counted(run_dir, line):
+    path = run_dir / "metrics.jsonl"
+    path.write_text(f"{line}\n{path.read_text()}")
+    records, damaged = read_records(path)
+    assert (len(records), damaged) == (4, 1)
+    with pytest.raises(InputError, match=r"metrics\.jsonl: is damaged"):
+        read_training(run_dir / "generator.keras")

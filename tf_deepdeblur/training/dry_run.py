@@ -1,0 +1,50 @@
+"""What a training would do, without doing it."""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+from tf_deepdeblur.config import DataConfig, TrainConfig
+from tf_deepdeblur.data.packed import verify
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.runtime import choose_precision
+from tf_deepdeblur.training.run_folder import RunFolder
+from tf_deepdeblur.training.setup import Data, build_model, open_data
+from tf_deepdeblur.training.strategy import check_cluster
+
+
+def describe(config: TrainConfig) -> str:
+    """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text; reads every image.
+
+    Raises:
+        InputError: as ``train`` does, for the data and the run folder.
+    """
+    RunFolder(config.run_dir).changes(config)
+    if config.runtime.strategy == "multi_worker":
+        check_cluster()
+    data = open_data(config)
+    _read_every_pair(config.data, data)
+    model = build_model(config)
+    lines = [f"training pairs: {len(data.training)}, for example"]
+    lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
+    lines += [f"validation pairs: {len(data.validation) if data.validation else 'none'}"]
+    lines += [f"generator: {model.generator.count_params():,} parameters, K = {config.model.num_scales}"]
+    if model.discriminator is not None:
+        lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
+    precision = choose_precision(config.runtime.precision, training=True)
+    lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
+    return "\n".join(lines)
+
+
+def _read_every_pair(config: DataConfig, data: Data):
+    """Raises InputError if an image of a folder cannot be read, or if one of a packed store has changed."""
+    if config.dataset == "store":
+        path = Path(config.data_dir).expanduser()
+        damaged = verify(path)
+        if damaged:
+            names = ", ".join(damaged[:3])
+            raise InputError(f"{path}: {len(damaged)} images are damaged, such as {names}; pack it again")
+        return
+    for source in filter(None, data):
+        for index in tqdm(range(len(source)), desc="read every pair", unit="pair"):
+            source.read_pair(index)
