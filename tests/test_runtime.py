@@ -9,7 +9,7 @@ from tf_deepdeblur.errors import InputError
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Pretends that the machine has these GPUs (compute capabilities) and that the CPU has bfloat16 or not."""
+    """Pretends that the machine has these GPUs (compute capabilities) and the CPU bfloat16 or not, or these flags."""
 
     def pretend(gpus=(), cpu=False):
         import tensorflow as tf
@@ -18,7 +18,9 @@ def machine(monkeypatch):
         monkeypatch.setattr(
             tf.config.experimental, "get_device_details", lambda gpu: {"compute_capability": gpu} if gpu else {}
         )
-        monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: cpu)
+        flags = "avx512f" if not cpu else "avx512f avx512_bf16" if cpu is True else cpu
+        monkeypatch.setattr(runtime.Path, "exists", lambda path: True)
+        monkeypatch.setattr(runtime.Path, "read_text", lambda path: f"flags : {flags} sse")
 
     return pretend
 
@@ -28,6 +30,7 @@ def machine(monkeypatch):
     [
         ([], False, False, "float32"),
         ([], True, False, "mixed_bfloat16"),
+        ([], "amx_bf16", False, "mixed_bfloat16"),
         ([], True, True, "float32"),
         ([(8, 0)], False, True, "mixed_bfloat16"),
         ([(9, 0), (7, 5)], True, True, "float32"),
@@ -46,15 +49,8 @@ def test_a_named_precision_is_kept(machine):
 
 def test_float16_needs_a_gpu(machine):
     machine()
-    with pytest.raises(InputError, match="--precision=mixed_float16 needs a GPU"):
+    with pytest.raises(InputError, match="`precision=mixed_float16` needs a GPU"):
         runtime.choose_precision("mixed_float16")
-
-
-@pytest.mark.parametrize(("flags", "expected"), [("avx512f avx512_bf16", True), ("amx_bf16", True), ("avx512f", False)])
-def test_the_cpu_is_read_off_its_flags(monkeypatch, flags, expected):
-    monkeypatch.setattr(runtime.Path, "exists", lambda path: True)
-    monkeypatch.setattr(runtime.Path, "read_text", lambda path: f"flags : {flags} sse")
-    assert runtime._cpu_has_bfloat16() is expected
 
 
 def test_importing_quietly_prints_nothing():
@@ -67,5 +63,5 @@ def test_devices_cannot_be_split_after_the_start():
     import tensorflow as tf
 
     tf.zeros(1)
-    with pytest.raises(InputError, match="--virtual_devices=2"):
+    with pytest.raises(InputError, match="`virtual_devices=2`"):
         runtime.split_cpu(2)

@@ -16,21 +16,20 @@ _FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
 _SOME_SIDE = 4  # of the image for which LiteRT allocates tensors first
 
 
-def import_tensorflow_quietly():
+def import_tensorflow_quietly() -> None:
     """Imports TensorFlow and Keras; what their C++ libraries print while loading is dropped, errors are not."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with dropped_stderr():
-        import keras
-        import tensorflow as tf
-    return tf, keras
+        import keras  # noqa: F401
+        import tensorflow  # noqa: F401
 
 
-def num_cores():
+def num_cores() -> int:
     """How many processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def split_cpu(count):
+def split_cpu(count: int) -> None:
     """Splits the CPU into ``count`` virtual devices; must come before TensorFlow's first operation.
 
     Raises:
@@ -42,10 +41,10 @@ def split_cpu(count):
     try:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
-        raise InputError(f"--virtual_devices={count} must be the first thing a process does with TensorFlow") from error
+        raise InputError(f"`virtual_devices={count}` must be the first thing a process does with TensorFlow") from error
 
 
-def choose_precision(requested, training=False):
+def choose_precision(requested: str, training: bool = False) -> str:
     """The Keras dtype policy for ``requested``: "auto" or a policy's name.
 
     "auto" is "mixed_bfloat16" where every device multiplies bfloat16 in hardware, else "float32". Training on a CPU
@@ -59,56 +58,35 @@ def choose_precision(requested, training=False):
 
     gpus = tf.config.list_physical_devices("GPU")
     if requested == "mixed_float16" and not gpus:
-        raise InputError("--precision=mixed_float16 needs a GPU; use float32, mixed_bfloat16 or auto on a CPU")
+        raise InputError("`precision=mixed_float16` needs a GPU; use float32, mixed_bfloat16 or auto on a CPU")
     if requested != "auto":
         return requested
-    is_fast = all(map(_gpu_has_bfloat16, gpus)) if gpus else not training and _cpu_has_bfloat16()
+    if gpus:
+        details = map(tf.config.experimental.get_device_details, gpus)
+        is_fast = all(device.get("compute_capability", (0, 0)) >= _FAST_BFLOAT16_GPU for device in details)
+    else:
+        cpuinfo = Path("/proc/cpuinfo")  # Linux only: elsewhere float32 is the safe answer
+        is_fast = not training and cpuinfo.exists() and bool(_FAST_BFLOAT16_CPU.search(cpuinfo.read_text()))
     return "mixed_bfloat16" if is_fast else "float32"
 
 
-def free_memory():
+def free_memory() -> int | None:
     """Bytes of memory that are free on the first GPU, or in the machine if it has none; None if nobody can tell."""
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
-        return _free_gpu_memory()
-    known = [size for size in (_free_system_memory(), _free_group_memory()) if size is not None]
-    return min(known, default=None)
+        from tensorflow.python.client import device_lib  # private, but nothing public tells the limit
 
-
-def _free_gpu_memory():
-    import tensorflow as tf
-    from tensorflow.python.client import device_lib  # the only interface that tells the limit
-
-    gpu = next(device for device in device_lib.list_local_devices() if device.device_type == "GPU")
-    return gpu.memory_limit - tf.config.experimental.get_memory_info("GPU:0")["current"]
-
-
-def _free_system_memory():
-    meminfo = Path("/proc/meminfo")  # Linux only
-    found = meminfo.exists() and re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
-
-
-def _free_group_memory():
-    """What a container's limit leaves (control groups, version 2)."""
-    try:
-        limit, used = (Path(f"/sys/fs/cgroup/memory.{name}").read_text().strip() for name in ("max", "current"))
-    except OSError:
-        return None
-    return None if limit == "max" else int(limit) - int(used)
-
-
-def _gpu_has_bfloat16(gpu):
-    import tensorflow as tf
-
-    capability = tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
-    return capability >= _FAST_BFLOAT16_GPU
-
-
-def _cpu_has_bfloat16():
-    cpuinfo = Path("/proc/cpuinfo")  # Linux only: elsewhere float32 is the safe answer
-    return cpuinfo.exists() and bool(_FAST_BFLOAT16_CPU.search(cpuinfo.read_text()))
+        gpu = next(device for device in device_lib.list_local_devices() if device.device_type == "GPU")
+        return gpu.memory_limit - tf.config.experimental.get_memory_info("GPU:0")["current"]
+    free = []
+    with contextlib.suppress(OSError):  # Linux only
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+        free += [int(found[1]) * 1024] if found else []
+    with contextlib.suppress(OSError, ValueError):  # a container's limit (control groups, version 2), if it has one
+        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
+        free.append(limit - used)
+    return min(free, default=None)
 
 
 def open_interpreter(path):
