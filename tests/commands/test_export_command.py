@@ -14,7 +14,6 @@ from tests.commands.conftest import import_command
 from tests.export.conftest import random_generator
 from tf_deepdeblur.cli import UsageError
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export.pictures import photograph
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image
 from tf_deepdeblur.models.saving import save_generator
@@ -93,9 +92,10 @@ def test_evaluate_takes_a_tflite_file(run_here, exported, pairs_dir, tmp_path):
 
 @pytest.mark.parametrize("name", ["generator_none.tflite", "generator_int8.tflite"])
 @pytest.mark.parametrize("size", [(1, 1), (37, 51)])
-def test_a_deblurrer_opens_tflite_files(exported, run_dir, name, size):
+def test_a_deblurrer_opens_tflite_files(exported, run_dir, pairs_dir, name, size):
+    image = read_image(pairs_dir / "test" / "blur" / "000.png")[: size[0], : size[1]]
     restored, expected = (
-        Deblurrer.load(path, precision=precision)(photograph(size)).astype(int)
+        Deblurrer.load(path, precision=precision)(image).astype(int)
         for path, precision in ((exported[1] / name, "auto"), (run_dir, "float32"))
     )
     assert np.abs(restored - expected).mean() < (0.01 if "none" in name else 1.5)

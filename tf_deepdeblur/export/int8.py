@@ -11,6 +11,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from ai_edge_litert.tools import flatbuffer_utils
+
+# Private. The public ai-edge-quantizer 0.10 gives the same pixels, but requires one exact version of ai-edge-litert.
 from tensorflow.lite.python.convert import mlir_quantize
 
 from tf_deepdeblur.runtime import dropped_stderr, num_cores
