@@ -174,6 +174,24 @@ def test_a_stray_high_number_builds_nothing_huge():
         generator_from_state(state)
 
 
+@pytest.mark.parametrize(
+    ("filters", "num_res_blocks", "side", "message"),
+    [
+        (4, 1, 1001, "`kernel_size` must be at most 31, got 1001"),
+        (4, 5000, 1, "`num_res_blocks` must be at most 100, got 5000"),
+        (8000, 1, 5, "`filters` must be at most 2048, got 8000"),
+        (2000, 1, 9, "a network of .* parameters"),
+    ],
+)
+def test_absurd_networks_are_refused_before_they_are_built(filters, num_res_blocks, side, message):
+    """The tensors may be views of a single number, which take no memory themselves."""
+    state = {HEAD: np.broadcast_to(np.float32(0), (filters, 3, side, side))}
+    for block in range(1, num_res_blocks + 1):
+        state[f"body_models.0.body.{block}.body.0.bias"] = np.zeros(1, np.float32)
+    with pytest.raises(InputError, match=message):
+        generator_from_state(state)
+
+
 def test_another_network_is_described_in_one_line():
     state = {f"layer{number}.weight": np.zeros(3, np.float32) for number in range(300)}
     with pytest.raises(InputError, match=r"layer0\.weight, .* and 292 more") as raised:

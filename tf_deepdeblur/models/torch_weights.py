@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.generator import Generator, check_arguments, count_parameters
 
 _RGB_RANGE = 255.0
 _SPACE_ORDER = np.arange(12).reshape(3, 4).T.ravel()  # element i: which of pixel_shuffle's channels is our channel i
@@ -27,6 +27,7 @@ _WRAPPER = "module."  # what DataParallel puts before every name
 _HEAD = "body_models.0.body.0.weight"
 _UPCONV = "conv_end_models.1.uppath.0.weight"
 _MAX_NAMES = 8
+_MOST_PARAMETERS = 2**27  # half a GiB, more than ten times the paper's network; tensors may be views of a few bytes
 
 
 def generator_from_state(state: Mapping[str, np.ndarray]) -> Generator:
@@ -44,21 +45,30 @@ def generator_from_state(state: Mapping[str, np.ndarray]) -> Generator:
     Raises:
         InputError: naming the tensors that are missing, unknown, misshapen or not finite.
     """
-    state = _unwrapped(state)
+    if state and all(name.startswith(_WRAPPER) for name in state):
+        state = {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
     generator = Generator(**_architecture(state), dtype="float32")
     weights = _weights_by_name(generator)
-    _check_names(state, weights)
+    differences = {
+        "missing": [name for name in weights if name not in state],
+        "unknown": [name for name in state if name not in weights],
+    }
+    if any(differences.values()):
+        parts = [f"{what} {_listed(names)}" for what, names in differences.items() if names]
+        raise InputError(f"not the authors' network, or not all of it: {'; '.join(parts)}")
     sides = _kernel_sides(state)
     for name, weight in weights.items():
-        _check_tensor(name, state[name], _expected_shape(name, weight, sides))
-        weight.assign(_converted(name, np.asarray(state[name], np.float32), generator.kernel_size))
+        tensor = state[name]
+        shape = tuple(weight.shape)
+        if len(shape) == 4:
+            side = sides[name.split(".")[0]]
+            shape = (shape[3], shape[2], side, side)
+        if np.shape(tensor) != shape:
+            raise InputError(f"{name} has shape {np.shape(tensor)}; expected {shape} from the other tensors")
+        if not np.all(np.isfinite(tensor)):
+            raise InputError(f"{name} has values that are not finite: the training diverged or the file is damaged")
+        weight.assign(_converted(name, np.asarray(tensor, np.float32), generator.kernel_size))
     return generator
-
-
-def _unwrapped(state):
-    if state and all(name.startswith(_WRAPPER) for name in state):
-        return {name.removeprefix(_WRAPPER): tensor for name, tensor in state.items()}
-    return state
 
 
 def _architecture(state):
@@ -70,12 +80,20 @@ def _architecture(state):
         raise InputError(f"{num_scales} scales (body_models.*); a Generator has at most 3")
     if _HEAD not in state:
         raise InputError(f"missing {_HEAD}: the checkpoint is not complete")
-    return {
+    arguments = {
         "num_scales": num_scales,
         "num_res_blocks": max(1, _count(state, r"body_models\.\d+\.body\.(\d+)\.body\.")),
         "filters": np.shape(state[_HEAD])[0],
         "kernel_size": max(_kernel_sides(state).values()),
+        "global_residual": False,
     }
+    try:
+        check_arguments(**arguments)
+    except ValueError as error:
+        raise InputError(f"the tensors describe no Generator: {error}") from error
+    if count_parameters(**arguments) > _MOST_PARAMETERS:
+        raise InputError(f"the tensors describe a network of {count_parameters(**arguments):,} parameters")
+    return arguments
 
 
 def _count(state, pattern):
@@ -86,28 +104,18 @@ def _count(state, pattern):
 
 def _kernel_sides(state):
     """Side of the kernels in the scales' networks and in the upconvolutions, which may differ."""
-    return {name.split(".")[0]: _kernel_side(name, state[name]) for name in (_HEAD, _UPCONV) if name in state}
-
-
-def _kernel_side(name, kernel):
-    shape = np.shape(kernel)
-    if len(shape) != 4 or shape[2] != shape[3] or shape[2] % 2 == 0 or 0 in shape:
-        raise InputError(f"{name} has shape {shape}; expected [out, in, side, side] with an odd side")
-    return shape[2]
+    sides = {}
+    for name in (_HEAD, _UPCONV):
+        if name in state:
+            shape = np.shape(state[name])
+            if len(shape) != 4 or shape[2] != shape[3] or shape[2] % 2 == 0 or 0 in shape:
+                raise InputError(f"{name} has shape {shape}; expected [out, in, side, side] with an odd side")
+            sides[name.split(".")[0]] = shape[2]
+    return sides
 
 
 def _weights_by_name(generator):
     """The generator's variables under the names of the authors' tensors, each exactly once."""
-    weights = {}
-    for prefix, layer in _layers_by_prefix(generator).items():
-        weights[f"{prefix}.weight"] = layer.kernel
-        weights[f"{prefix}.bias"] = layer.bias
-    if sorted(map(id, weights.values())) != sorted(map(id, generator.weights)):
-        raise RuntimeError("Generator has weights for which the authors' network has no tensor")
-    return weights
-
-
-def _layers_by_prefix(generator):
     layers = {}
     for k, scale in enumerate(generator.scales):
         body = f"body_models.{k}.body"
@@ -116,17 +124,15 @@ def _layers_by_prefix(generator):
             layers[f"{body}.{number}.body.0"] = block.conv1
             layers[f"{body}.{number}.body.2"] = block.conv2
         layers[f"{body}.{len(scale.blocks) + 1}"] = scale.tail
-    for k, upconv in enumerate(generator.upconvs):
-        layers[f"conv_end_models.{k + 1}.uppath.0"] = upconv.conv
-    return layers
-
-
-def _check_names(state, expected):
-    missing = [name for name in expected if name not in state]
-    unknown = [name for name in state if name not in expected]
-    if missing or unknown:
-        parts = [f"{what} {_listed(names)}" for what, names in (("missing", missing), ("unknown", unknown)) if names]
-        raise InputError(f"not the authors' network, or not all of it: {'; '.join(parts)}")
+    for k, upconv in enumerate(generator.upconvs, start=1):
+        layers[f"conv_end_models.{k}.uppath.0"] = upconv.conv
+    weights = {}
+    for prefix, layer in layers.items():
+        weights[f"{prefix}.weight"] = layer.kernel
+        weights[f"{prefix}.bias"] = layer.bias
+    if sorted(map(id, weights.values())) != sorted(map(id, generator.weights)):
+        raise RuntimeError("Generator has weights for which the authors' network has no tensor")
+    return weights
 
 
 def _listed(names):
@@ -135,26 +141,11 @@ def _listed(names):
     return (", ".join(names[:_MAX_NAMES]) or "nothing") + more
 
 
-def _expected_shape(name, weight, sides):
-    if len(weight.shape) == 1:
-        return tuple(weight.shape)
-    side = sides[name.split(".")[0]]
-    return (weight.shape[3], weight.shape[2], side, side)
-
-
-def _check_tensor(name, tensor, expected_shape):
-    if np.shape(tensor) != expected_shape:
-        raise InputError(f"{name} has shape {np.shape(tensor)}; expected {expected_shape} from the other tensors")
-    if not np.all(np.isfinite(tensor)):
-        raise InputError(f"{name} has values that are not finite: the training diverged or the file is damaged")
-
-
 def _converted(name, tensor, kernel_size):
     """A tensor in our conventions: order of axes, size of kernel, scale of biases, order of upsampled channels."""
-    tensor = _framed(tensor.transpose(2, 3, 1, 0), kernel_size) if tensor.ndim == 4 else tensor / _RGB_RANGE
+    if tensor.ndim == 4:
+        margin = (kernel_size - tensor.shape[2]) // 2
+        tensor = np.pad(tensor.transpose(2, 3, 1, 0), [(margin, margin), (margin, margin), (0, 0), (0, 0)])
+    else:
+        tensor = tensor / _RGB_RANGE
     return tensor[..., _SPACE_ORDER] if name.startswith("conv_end_models.") else tensor
-
-
-def _framed(kernel, kernel_size):
-    margin = (kernel_size - kernel.shape[0]) // 2
-    return np.pad(kernel, [(margin, margin), (margin, margin), (0, 0), (0, 0)])
