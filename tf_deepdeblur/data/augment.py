@@ -5,13 +5,19 @@ NumPy, patch by patch: the three planes of one 256 px patch stay in the processo
 fast as the same steps as TensorFlow operations, and faster than whole batches at once.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from tf_deepdeblur.data.counter_rng import CounterRNG
 
 _SATURATION = (0.5, 1.5)
 _NOISE_SIGMA = 2.0 / 255.0
 
 
-def augment(blurry, sharp, rng, out=None):
+def augment(
+    blurry: np.ndarray, sharp: np.ndarray, rng: CounterRNG, out: Sequence[np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Augments one pair and moves it to the network's range.
 
     In this order: horizontal flip, vertical flip and rotation by 90 degrees, each by a coin; a random permutation of
@@ -33,7 +39,11 @@ def augment(blurry, sharp, rng, out=None):
     factor = np.float32(low + (high - low) * numbers[6])
     out = out or [np.empty(blurry.shape, np.float32) for _ in range(2)]
     for is_blurry, patch, result in zip((True, False), (blurry, sharp), out, strict=True):
-        planes = _planes(flip_and_rotate(patch, numbers[:3] < 0.5), order)
+        patch = flip_and_rotate(patch, numbers[:3] < 0.5)
+        planes = np.empty((3, *patch.shape[:2]), np.float32)
+        for plane, channel in zip(planes, order, strict=True):
+            plane[...] = patch[..., channel]
+        planes *= np.float32(1 / 255)
         scale_saturation(planes, factor)
         if is_blurry:
             add_noise(planes, rng)
@@ -44,7 +54,7 @@ def augment(blurry, sharp, rng, out=None):
     return tuple(out)
 
 
-def flip_and_rotate(image, coins):
+def flip_and_rotate(image: np.ndarray, coins: Sequence[bool]) -> np.ndarray:
     """Mirrors [S, S, C] left-right, mirrors top-bottom, and rotates by 90 degrees, where the three booleans say so."""
     if coins[0]:
         image = image[:, ::-1]
@@ -53,7 +63,7 @@ def flip_and_rotate(image, coins):
     return np.rot90(image) if coins[2] else image
 
 
-def scale_saturation(planes, factor):
+def scale_saturation(planes: np.ndarray, factor: np.float32) -> None:
     """Multiplies the saturation of HSV by ``factor``, at most up to 1, in place; hue and value stay.
 
     With the value V, the largest channel, and the smallest channel m, saturation is (V - m) / V. Each channel's
@@ -75,18 +85,9 @@ def scale_saturation(planes, factor):
         plane += value
 
 
-def add_noise(image, rng):
+def add_noise(image: np.ndarray, rng: CounterRNG) -> None:
     """Adds Gaussian noise to a float32 image in [0, 1], in place; its strength is |N(0, (2/255)^2)|."""
     strength = np.abs(rng.normals(1)) * np.float32(_NOISE_SIGMA)
     noise = rng.normals(image.size)
     noise *= strength
     image += noise.reshape(image.shape)
-
-
-def _planes(image, order):
-    """uint8 [S, S, 3] -> float32 [3, S, S] in [0, 1], channels in another order."""
-    planes = np.empty((3, *image.shape[:2]), np.float32)
-    for plane, channel in zip(planes, order, strict=True):
-        plane[...] = image[..., channel]
-    planes *= np.float32(1 / 255)
-    return planes

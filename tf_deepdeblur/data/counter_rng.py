@@ -21,21 +21,21 @@ class CounterRNG:
         kind: SAMPLES, EPOCHS or GROUPS.
     """
 
-    def __init__(self, seed, number, kind=SAMPLES):
+    def __init__(self, seed: int, number: int, kind: int = SAMPLES):
         self._bits = np.random.Philox(key=[int(seed), int(number)], counter=[0, 0, 0, kind])
 
-    def uniforms(self, count):
+    def uniforms(self, count: int) -> np.ndarray:
         """``count`` numbers in [0, 1), float64."""
         return (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
 
-    def normals(self, count):
+    def normals(self, count: int) -> np.ndarray:
         """``count`` numbers of the standard normal distribution in 65,536 steps, up to 4.3 sigma; float32."""
         bits = self._bits.random_raw(-(-count // 4)).astype("<u8", copy=False).view("<u2")
         return _normal_table().take(bits[:count])
 
 
 @functools.lru_cache(maxsize=8)
-def permutation(count, seed, number, kind):
+def permutation(count: int, seed: int, number: int, kind: int) -> np.ndarray:
     """The numbers 0 ... count - 1 in an order that depends on nothing but (seed, number, kind); int64 [count]."""
     return np.argsort(CounterRNG(seed, number, kind).uniforms(count), kind="stable")
 

@@ -65,7 +65,13 @@ def pack(training: PairFolder, validation: PairFolder | None, path: str | os.Pat
     path = Path(path)
     part = path.with_name(f"{path.name}.part")
     sources = training, validation or PairFolder([], np.empty((0, 2), int))
-    index = {"blur_key": blur_key, **{name: _rows(source) for name, source in zip(PARTS, sources, strict=True)}}
+    index = {"blur_key": blur_key}
+    for name, source in zip(PARTS, sources, strict=True):
+        index[name] = rows = []
+        for pair, (height, width) in zip(source.pairs, source.sizes.tolist(), strict=True):
+            root = pair.blurry.parents[len(Path(pair.name).parts) - 1]
+            files = [file.relative_to(root).as_posix() for file in pair[1:]]
+            rows.append([pair.name, *files, height, width, *(file.stat().st_size for file in pair[1:])])
     num_bytes = 6 * sum(int(source.sizes.prod(axis=1).sum()) for source in sources)
     try:
         if path.exists() and not _holds(path, index):
@@ -150,16 +156,6 @@ def verify(path: str | os.PathLike) -> list[str]:
             if _checksum(image) != expected:
                 damaged.append(file.as_posix())
     return damaged
-
-
-def _rows(source):
-    """[name, blurry file, sharp file, height, width, bytes of the two files] of every pair."""
-    rows = []
-    for pair, (height, width) in zip(source.pairs, source.sizes.tolist(), strict=True):
-        root = pair.blurry.parents[len(Path(pair.name).parts) - 1]
-        files = [path.relative_to(root).as_posix() for path in pair[1:]]
-        rows.append([pair.name, *files, height, width, *(path.stat().st_size for path in pair[1:])])
-    return rows
 
 
 def _holds(path, index):

@@ -79,7 +79,10 @@ def _put_in_front(frames, image, path, rng):
     """Lets an ellipse of ``image`` move over the frames, along ``path`` and around its own centre; in place."""
     reach = _margin(path, image.shape)
     border = [(reach, reach), (reach, reach), (0, 0)]
-    image, mask = (np.pad(part, border, mode="edge") for part in (_signal(image), _ellipse(*image.shape[:2])))
+    height, width = image.shape[:2]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    opacity = np.clip((1 - np.hypot(x, y)) * min(height, width) / 4, 0.0, 1.0)  # of an ellipse with a soft edge
+    image, mask = (np.pad(part, border, mode="edge") for part in (_signal(image), np.float32(opacity)[..., None]))
     height, width = image.shape[:2]
     top, left = (
         rng.integers(0, max(1, whole - part + 1)) for whole, part in zip(frames[0].shape, (height, width), strict=False)
@@ -103,12 +106,6 @@ def _move(image, pose):
         + AffineTransform(translation=centre + np.array([x, y]))
     )
     return np.clip(warp(image, motion.inverse, order=3, mode="edge", preserve_range=True), 0.0, 1.0)
-
-
-def _ellipse(height, width):
-    """Opacity [height, width, 1] of the largest ellipse, with a soft edge."""
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    return np.clip((1 - np.hypot(x, y)) * min(height, width) / 4, 0.0, 1.0).astype(np.float32)[..., None]
 
 
 def _margin(path, shape):

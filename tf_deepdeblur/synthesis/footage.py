@@ -58,7 +58,21 @@ def motion(before: np.ndarray, after: np.ndarray) -> float:
     # Up to 4x4 tiles, spread evenly over the green channel.
     tops, lefts = (np.linspace(0, length - side, min(4, length // side)).astype(int) for length in before.shape[:2])
     tiles = [(slice(top, top + side), slice(left, left + side), 1) for top in tops for left in lefts]
-    lengths = [length for tile in tiles if (length := _shift(before[tile], after[tile])) is not None]
+    taper = np.hanning(side)
+    lengths = []
+    for tile in tiles:
+        if before[tile].std() < _MIN_TEXTURE:
+            continue
+        # skimage.registration.phase_cross_correlation takes ten times as long for this accuracy, and does not tell the
+        # height of the peak, without which tiles that do not match could not be left out.
+        spectra = [
+            np.fft.rfft2((image[tile] - image[tile].mean()) * taper * taper[:, None]) for image in (before, after)
+        ]
+        cross = spectra[0].conj() * spectra[1]
+        correlation = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), (side, side))
+        row, column = np.unravel_index(correlation.argmax(), correlation.shape)
+        if correlation[row, column] >= _MIN_PEAK:
+            lengths.append(np.hypot(_refine(correlation[:, column], row), _refine(correlation[row], column)))
     return float(np.percentile(lengths, 90)) if lengths else float("nan")
 
 
@@ -138,24 +152,6 @@ class Footage:
             if height <= _WIDEST_PICTURE * rows or width <= _WIDEST_PICTURE * columns:
                 lines.append(f"black bars around the picture; cut them off with `crop={left},{top},{width},{height}`")
         return lines
-
-
-def _shift(before, after):
-    """Length of the shift between two grey tiles, to about a tenth of a pixel, or None if they do not tell.
-
-    ``skimage.registration.phase_cross_correlation`` takes ten times as long for this accuracy and does not tell the
-    height of the peak, without which tiles that do not match cannot be left out.
-    """
-    if before.std() < _MIN_TEXTURE:
-        return None
-    taper = np.hanning(len(before))
-    spectra = [np.fft.rfft2((tile - tile.mean()) * taper * taper[:, None]) for tile in (before, after)]
-    cross = spectra[0].conj() * spectra[1]
-    correlation = np.fft.irfft2(cross / np.maximum(np.abs(cross), 1e-9), before.shape)
-    row, column = np.unravel_index(correlation.argmax(), correlation.shape)
-    if correlation[row, column] < _MIN_PEAK:
-        return None
-    return float(np.hypot(_refine(correlation[:, column], row), _refine(correlation[row], column)))
 
 
 def _refine(line, peak):

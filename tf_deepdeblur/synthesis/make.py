@@ -124,8 +124,18 @@ class _Maker:
 
     def _make_sequence(self, sequence):
         """Makes one sequence, unless it is there; returns its warnings."""
+        settings, source = self._settings, sequence.source
+        # What the pixels depend on. ``camera_response`` was called crf once; such data sets can still be continued.
+        values = {"crf" if key == "camera_response" else key: value for key, value in asdict(settings).items()}
+        is_table = settings.camera_response not in ("gamma", "linear")
+        record = {
+            "source": source.path.name,
+            "size_bytes": source.size_bytes,
+            **values,
+            "crop": list(settings.crop),
+            "crf_crc32": zlib.crc32(self._responses[0].signals.tobytes()) if is_table else "",
+        }
         folder = self._output_dir / sequence.split / sequence.name
-        record = _record(sequence, self._settings, self._responses[0])
         if folder.is_dir():
             made = _read_record(folder)
             if made is None:
@@ -136,7 +146,7 @@ class _Maker:
             if changed:
                 changes = "; ".join(changed)
                 raise InputError(f"{folder}: was made otherwise ({changes}); remove it or use a new `output_dir`")
-            self._advance(self._num_steps(sequence.source) or 0)
+            self._advance(self._num_steps(source) or 0)
             return (folder / _WARNINGS).read_text().splitlines() if (folder / _WARNINGS).exists() else []
 
         part = self._output_dir / ".unfinished" / sequence.name
@@ -247,21 +257,6 @@ class _Maker:
             self._progress.update(count)
 
 
-def _record(sequence, settings, response):
-    """What a sequence's pixels depend on."""
-    values = asdict(settings)
-    # ``camera_response`` was called crf once; data sets of that time can still be continued.
-    values = {"crf" if key == "camera_response" else key: value for key, value in values.items()}
-    is_table = settings.camera_response not in ("gamma", "linear")
-    return {
-        "source": sequence.source.path.name,
-        "size_bytes": sequence.source.size_bytes,
-        **values,
-        "crop": list(settings.crop),
-        "crf_crc32": zlib.crc32(response.signals.tobytes()) if is_table else "",
-    }
-
-
 def _read_record(folder):
     try:
         return json.loads((folder / "settings.json").read_text())
@@ -310,18 +305,10 @@ def _write_pair(folder, name, window, fps, rate):
         "motion_px": "" if np.isnan(pixels) else f"{pixels:.1f}",
     }
     for key, image in [*zip(BLUR_KEYS, window.blurry, strict=True), ("sharp", window.sharp)]:
-        if not _is_complete(folder / key / name):
-            write_image(folder / key / name, image, compress_level=_COMPRESSION)
+        path = folder / key / name
+        # A power failure can leave the name of a file without its content.
+        if not (path.exists() and path.read_bytes().endswith(_END_OF_PNG)):
+            write_image(path, image, compress_level=_COMPRESSION)
         if key in BLUR_KEYS:
             row[f"psnr_{key}"] = f"{float(psnr(image[None], window.sharp[None])[0]):.2f}"
     return row, (window.differences, pixels, brightest(window.sharp), float(row["psnr_blur_gamma"]))
-
-
-def _is_complete(path):
-    """Whether a PNG is there to its end; a power failure can leave the name of a file without its content."""
-    try:
-        with path.open("rb") as file:
-            file.seek(-len(_END_OF_PNG), 2)
-            return file.read() == _END_OF_PNG
-    except OSError:
-        return False

@@ -76,21 +76,7 @@ def table_response(path: str | os.PathLike) -> Response:
     Raises:
         InputError: naming the file and the row that does not fit.
     """
-    rows = _read_rows(Path(path))
-    levels, curves = rows[:, 0], rows[:, 1:]
-    signals = np.stack([np.interp(_LEVELS, levels, curve) for curve in curves.T], axis=1)
-    signals /= signals[-1]
-
-    def observe(signal):
-        columns = np.broadcast_to(signals, (256, signal.shape[-1]))
-        seen = [np.interp(signal[..., i], columns[:, i], _LEVELS) for i in range(signal.shape[-1])]
-        return np.floor(np.stack(seen, axis=-1) + 0.5).astype(np.uint8)
-
-    return Response(signals, observe)
-
-
-def _read_rows(path):
-    """The numbers of a table, float64 [rows, 2 or 4], in which all that ``table_response`` asks for holds."""
+    path = Path(path)
     expected = "expected rows of level,signal or level,red,green,blue with levels rising from 0 to 255"
     try:
         with path.open(newline="") as file:
@@ -109,7 +95,15 @@ def _read_rows(path):
     if len(falling) or table[0].min() < 0:
         row = rows[falling[0] + 1] if len(falling) else rows[0]
         raise InputError(f"{path}: row {','.join(row)!r}: levels and signals must rise from 0 or more; {expected}")
-    return table
+    signals = np.stack([np.interp(_LEVELS, table[:, 0], curve) for curve in table.T[1:]], axis=1)
+    signals /= signals[-1]
+
+    def observe(signal):
+        columns = np.broadcast_to(signals, (256, signal.shape[-1]))
+        seen = [np.interp(signal[..., i], columns[:, i], _LEVELS) for i in range(signal.shape[-1])]
+        return np.floor(np.stack(seen, axis=-1) + 0.5).astype(np.uint8)
+
+    return Response(signals, observe)
 
 
 def _is_number(word):

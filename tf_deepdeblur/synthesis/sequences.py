@@ -159,7 +159,13 @@ def plan(
         num_frames = _random(settings.seed, key).choice(settings.odd_numbers)
         name = re.sub(r"(_\d+)$", rf"_{num_frames:02d}\1", key)
         split = SPLITS[key in tests]
-        made = _find_made(Path(output_dir), name, key)
+        pattern = re.compile(re.sub(r"_(\d+)$", r"_\\d+_\1", re.escape(key)))
+        folders = [path for part in SPLITS for path in (Path(output_dir) / part).glob("*")]
+        made = next((path for path in folders if pattern.fullmatch(path.name)), None)
+        if made and made.name != name:
+            raise InputError(
+                f"{made}: was made with another M, now it would be {name}; remove it or use a new `output_dir`"
+            )
         if made and made.parent.name != split and test_sequences:
             raise InputError(f"{made}: `test_sequences` wants it in {split}/; move it there")
         sequences.append(Sequence(name, made.parent.name if made else split, source, num_frames))
@@ -186,19 +192,6 @@ def _open_all(inputs, settings):
             except InputError as error:
                 failures.append(str(error))
     return sorted(sources.values(), key=lambda source: (source.name, source.path)), failures
-
-
-def _find_made(output_dir, name, key):
-    """The folder of a sequence that is made already, or None; InputError if one of its key has another M."""
-    stem, number = key.rsplit("_", 1)
-    pattern = re.compile(rf"{re.escape(stem)}_\d+_{number}")
-    made = [path for split in SPLITS for path in (output_dir / split).glob("*") if pattern.fullmatch(path.name)]
-    for path in made:
-        if path.name != name:
-            raise InputError(
-                f"{path}: was made with another M, now it would be {name}; remove it or use a new `output_dir`"
-            )
-    return made[0] if made else None
 
 
 def _random(seed, key):
