@@ -207,7 +207,7 @@ def test_the_blur_key_is_kept_and_checked(gopro_dir, tmp_path):
         open_dataset("store", path, "blur")
 
 
-def test_a_gopro_folder_without_test_has_nothing_held_out(gopro_dir):
+def test_a_gopro_folder_without_test_has_no_validation_images(gopro_dir):
     shutil.rmtree(gopro_dir / "test")
     assert open_dataset("gopro", gopro_dir)[1] is None
 

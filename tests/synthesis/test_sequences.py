@@ -141,3 +141,13 @@ def test_gammas_of_cameras_are_taken(gamma):
 def test_a_fraction_is_a_number_from_0_to_1(clips, tmp_path):
     with pytest.raises(InputError, match="`test_fraction` must be from 0 to 1, got nan"):
         plan([clips], tmp_path, Settings(), test_fraction=float("nan"))
+
+
+def test_photographs_in_nested_folders_are_not_overlooked_in_silence(tmp_path):
+    (tmp_path / "album" / "2026").mkdir(parents=True)
+    write_image(tmp_path / "album" / "2026" / "a.png", moving_photo(1)[0])
+    sequences, failures = plan([tmp_path / "album"], tmp_path / "out", Settings(from_photos=True))
+    assert sequences == []
+    assert failures == [
+        f"{tmp_path / 'album'}: nothing to use in this folder; give photographs (folders in it are not read)"
+    ]

@@ -152,5 +152,5 @@ def _open_validation(dataset, data_dir, blur_key):
 def _open_store(path, part, blur_key, smallest=1):
     store = PackedStore(Path(path).expanduser(), part, smallest)
     if store.blur_key not in ("", blur_key):
-        raise InputError(f"{path}: was packed with `blur_key={store.blur_key}`; give the same, or pack it anew")
+        raise InputError(f"{path}: was packed with `blur_key={store.blur_key}`; use the same, or pack it again")
     return store

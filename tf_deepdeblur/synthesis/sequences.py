@@ -176,11 +176,14 @@ def _open_all(inputs, settings):
     """(sources in name order, failures)."""
     sources, failures = {}, []
     for path in map(Path, inputs):
-        found = find_sources(path)
         if settings.from_photos:
             found = image_files(path) if path.is_dir() else [path]
+            expected = "photographs (folders in it are not read)"
+        else:
+            found = find_sources(path)
+            expected = "videos or folders of images"
         if not found:
-            failures.append(f"{path}: nothing to use in this folder; give videos or folders of images")
+            failures.append(f"{path}: nothing to use in this folder; give {expected}")
         for item in found:
             try:
                 if settings.from_photos:

@@ -37,7 +37,7 @@ class Window(NamedTuple):
 
 
 def windows(frames: Iterable[Frame], num_frames: int, stride: int, responses: Sequence[Response]) -> Iterator[Window]:
-    """Cuts a sequence into windows; one starts every ``stride`` frames, and anew after frames that are missing.
+    """Cuts a sequence into windows; one starts every ``stride`` frames, and a new one after frames that are missing.
 
     Each frame is added to a running sum once and, where windows overlap, taken away once: the cost per frame does not
     grow with ``num_frames``, and no more than ``num_frames`` of them are in memory.
