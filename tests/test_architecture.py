@@ -59,7 +59,7 @@ def test_modules_import_only_lower_layers():
 
 
 def test_special_imports_stay_in_their_rooms():
-    assert importers("torch") == {"commands/import_weights.py"}
+    assert importers("torch") == {"models/torch_weights.py"}
     assert {room(module) for module in importers("absl.flags")} == {"cli", "commands"}
     assert not {module for module in importers("tensorflow") if room(module) in ("models", "losses", "pyramid")}
 

@@ -64,7 +64,10 @@ def build(config_class: type[Config]) -> Config:
     for group, item in flag_fields(config_class):
         value = flags.FLAGS[item.name].value
         owner = values if group is None else values.setdefault(group, {})
-        owner[item.name] = _as_numbers(item.name, value) if _kind(item) is tuple else value
+        try:
+            owner[item.name] = tuple(map(int, value)) if _kind(item) is tuple else value
+        except ValueError as error:
+            raise UsageError(f"--{item.name} takes whole numbers separated by commas, got {','.join(value)}") from error
     groups = {item.name: item.type for item in config_class.__dataclass_fields__.values()}
     try:
         return config_class(**{n: groups[n](**v) if isinstance(v, dict) else v for n, v in values.items()})
@@ -166,13 +169,6 @@ def _kind(item):
     if item.metadata.get("choices") and item.type is str:
         return "enum"
     return item.type if item.type in (bool, int, float, str) else tuple
-
-
-def _as_numbers(name, words):
-    try:
-        return tuple(int(word) for word in words)
-    except ValueError as error:
-        raise UsageError(f"--{name} takes whole numbers separated by commas, got {','.join(words)}") from error
 
 
 _DEFINE = {

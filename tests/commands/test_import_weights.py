@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.commands.conftest import import_command
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.models.saving import save_generator
+from tf_deepdeblur.models.torch_weights import read_checkpoint
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "golden"
@@ -29,23 +30,18 @@ class Bomb:
 
 
 @pytest.fixture
-def command():
-    return import_command("import_weights")
-
-
-@pytest.fixture
 def torch():
     return pytest.importorskip("torch")
 
 
 @pytest.fixture
-def refused(command, tmp_path):
-    """Imports a file that cannot be used; returns the message and checks that it is one line and nothing is left."""
+def refused(tmp_path):
+    """Reads a file that cannot be used; returns the message and checks that it is one line and nothing is left."""
 
     def message(checkpoint):
         before = sorted(tmp_path.iterdir())
         with pytest.raises(InputError) as raised:
-            command.import_weights(checkpoint, tmp_path / "generator.keras")
+            read_checkpoint(checkpoint)
         assert sorted(tmp_path.iterdir()) == before
         assert str(raised.value).startswith(f"{checkpoint}: ")
         assert "\n" not in str(raised.value)
@@ -55,9 +51,9 @@ def refused(command, tmp_path):
 
 
 @pytest.mark.parametrize("num_scales", [1, 3])
-def test_saved_generator_repeats_the_authors_outputs(command, torch, tmp_path, num_scales):
+def test_saved_generator_repeats_the_authors_outputs(torch, tmp_path, num_scales):
     output = tmp_path / "generator.keras"
-    command.import_weights(DATA / f"authors_k{num_scales}.pt", output)
+    save_generator(read_checkpoint(DATA / f"authors_k{num_scales}.pt"), output)
     generator = keras.saving.load_model(output)
     with np.load(DATA / f"authors_k{num_scales}.npz") as recorded:
         restored = generator([recorded[f"input_{k}"] / 255 - 0.5 for k in range(num_scales)])
@@ -66,33 +62,33 @@ def test_saved_generator_repeats_the_authors_outputs(command, torch, tmp_path, n
     assert list(tmp_path.iterdir()) == [output]
 
 
-def test_all_forms_of_a_checkpoint_give_the_same_generator(command, torch, tmp_path):
+def test_all_forms_of_a_checkpoint_give_the_same_generator(torch, tmp_path):
     state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
     forms = {
         "with_d": {"G": state, "D": {"conv.weight": torch.zeros(3)}},
         "wrapped": {"G": {f"module.{name}": tensor for name, tensor in state.items()}},
         "trainable": {"G": {name: torch.nn.Parameter(tensor) for name, tensor in state.items()}},
     }
-    expected = command.import_weights(DATA / "authors_k1.pt", tmp_path / "expected.keras").get_weights()
+    expected = read_checkpoint(DATA / "authors_k1.pt").get_weights()
     for name, checkpoint in forms.items():
         torch.save(checkpoint, tmp_path / f"{name}.pt")
-        weights = command.import_weights(tmp_path / f"{name}.pt", tmp_path / f"{name}.keras").get_weights()
+        weights = read_checkpoint(tmp_path / f"{name}.pt").get_weights()
         assert all(np.array_equal(ours, theirs) for ours, theirs in zip(weights, expected, strict=True)), name
 
 
-def test_files_of_pytorch_before_1_6_are_read(command, torch, tmp_path):
+def test_files_of_pytorch_before_1_6_are_read(torch, tmp_path):
     checkpoint = torch.load(DATA / "authors_k1.pt", weights_only=True)
     torch.save(checkpoint, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
-    assert command.import_weights(tmp_path / "old.pt", tmp_path / "generator.keras").num_res_blocks == 4
+    assert read_checkpoint(tmp_path / "old.pt").num_res_blocks == 4
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_sixteen_bit_tensors_are_read(command, torch, tmp_path, half):
+def test_sixteen_bit_tensors_are_read(torch, tmp_path, half):
     state = torch.load(DATA / "authors_k1.pt", weights_only=True)["G"]
     dtype = torch.float16 if half else torch.bfloat16
     torch.save({"G": {name: tensor.to(dtype) for name, tensor in state.items()}}, tmp_path / "half.pt")
-    read = command.import_weights(tmp_path / "half.pt", tmp_path / "generator.keras").get_weights()
-    whole = command.import_weights(DATA / "authors_k1.pt", tmp_path / "whole.keras").get_weights()
+    read = read_checkpoint(tmp_path / "half.pt").get_weights()
+    whole = read_checkpoint(DATA / "authors_k1.pt").get_weights()
     for rounded, weight in zip(read, whole, strict=True):
         np.testing.assert_allclose(rounded, weight, rtol=2**-8, atol=1e-7)
     assert any((rounded != weight).any() for rounded, weight in zip(read, whole, strict=True))
@@ -161,30 +157,29 @@ def test_a_missing_file_and_a_folder_are_errors(refused, tmp_path):
     assert "no such file" in refused(tmp_path)
 
 
-def test_a_missing_torch_is_an_error_that_names_the_extra(command, tmp_path, monkeypatch):
+def test_a_missing_torch_is_an_error_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(InputError, match=r"pip install -e '\.\[torch\]'$"):
-        command.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
+        read_checkpoint(DATA / "authors_k1.pt")
 
 
-def test_a_torch_whose_safe_mode_is_not_safe_is_refused(command, torch, tmp_path, monkeypatch):
+def test_a_torch_whose_safe_mode_is_not_safe_is_refused(torch, monkeypatch):
     monkeypatch.setattr(torch, "__version__", type(torch.__version__)("2.5.1+cpu"))
     with pytest.raises(InputError, match=r"PyTorch 2\.5\.1\+cpu reads unsafely"):
-        command.import_weights(DATA / "authors_k1.pt", tmp_path / "generator.keras")
+        read_checkpoint(DATA / "authors_k1.pt")
 
 
-def test_an_output_in_no_folder_is_an_error(command, tmp_path):
-    with pytest.raises(InputError, match=r"^\S+absent/generator\.keras: no folder \S+absent; create it"):
-        command.import_weights(DATA / "authors_k1.pt", tmp_path / "absent" / "generator.keras")
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_output_that_cannot_be_written_leaves_nothing(command, torch, tmp_path):
-    output = tmp_path / "generator.keras"
-    output.mkdir()
-    with pytest.raises(InputError, match=r"generator\.keras: cannot be written \(.+\); choose another --output"):
-        command.import_weights(DATA / "authors_k1.pt", output)
-    assert list(tmp_path.iterdir()) == [output]
+def test_an_output_that_cannot_be_written_is_an_error(run_here, torch, tmp_path):
+    words = "import_weights", f"--checkpoint={DATA / 'authors_k1.pt'}"
+    finished = run_here(*words, f"--output={tmp_path / 'absent' / 'generator.keras'}")
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (1, 1)
+    assert "no folder" in finished.stderr
+    folder = tmp_path / "folder.keras"
+    (folder / "full").mkdir(parents=True)
+    finished = run_here(*words, f"--output={folder}")
+    assert (finished.returncode, len(finished.stderr.splitlines())) == (1, 1)
+    assert "cannot be written" in finished.stderr
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_flipped_byte_is_an_error(refused, torch, tmp_path):

@@ -2,7 +2,8 @@
 
 from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.io.pixels import write_image
-from tf_deepdeblur.training.loop import open_data, train
+from tf_deepdeblur.training.loop import train
+from tf_deepdeblur.training.setup import open_data
 
 
 def test_videos_become_a_data_set_that_trains_packed_or_not(run_here, tmp_path, tiny_config):
@@ -23,7 +24,7 @@ def test_videos_become_a_data_set_that_trains_packed_or_not(run_here, tmp_path, 
     assert packed.returncode == 0, packed.stderr
     store = {"dataset": "store", "data_dir": str(tmp_path / "a.store")}
     assert train(tiny_config(tmp_path / "other", data=store)) == result
-    assert len(open_data(tiny_config(data=store)).held_out) > 0
+    assert len(open_data(tiny_config(data=store)).validation) > 0
 
     data = bytearray((tmp_path / "a.store").read_bytes())
     data[-1] ^= 1

@@ -34,7 +34,9 @@ _PRECISION = flags.DEFINE_enum(
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     cli.reject_arguments(argv)
-    names = named(_MODEL.value)
+    names = {Path(model).resolve().stem: model for model in _MODEL.value}  # the folder's or the file's
+    if len(names) < len(_MODEL.value):
+        raise cli.UsageError(f"--model {', '.join(_MODEL.value)}: two have the same name; rename one of them")
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.evaluation import evaluate, load, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -58,11 +60,3 @@ def main(argv: Sequence[str]) -> int:
     write_comparison(results, output_dir)
     print((output_dir / "results.md").read_text())
     return 0
-
-
-def named(models):
-    """The models by short names of their own: the folder's or the file's."""
-    names = {Path(model).resolve().stem: model for model in models}
-    if len(names) < len(models):
-        raise cli.UsageError(f"--model {', '.join(models)}: two have the same name; rename one of them")
-    return names

@@ -28,27 +28,19 @@ def main(argv: Sequence[str]) -> int:
     cli.reject_arguments(argv)
     if _VERIFY.value == bool(_DATA_DIR.value):
         raise cli.UsageError("give either --data_dir, to pack it, or --verify")
-    runtime.import_tensorflow_quietly()
     path = Path(_OUTPUT.value).expanduser()
-    return _verify(path) if _VERIFY.value else _pack(path)
-
-
-def _pack(path):
+    runtime.import_tensorflow_quietly()
     from tf_deepdeblur.data.datasets import open_dataset
-    from tf_deepdeblur.data.packed import pack
+    from tf_deepdeblur.data.packed import pack, verify
 
+    if _VERIFY.value:
+        damaged = verify(path)
+        for name in damaged:
+            print(f"damaged: {cli.as_line(name)}", file=sys.stderr)
+        print(f"{path}: " + (f"{len(damaged)} images are damaged; pack it again" if damaged else "no image is damaged"))
+        return 1 if damaged else 0
     training, validation = open_dataset(_DATASET.value, _DATA_DIR.value, _BLUR_KEY.value)
     pack(training, validation, path, _BLUR_KEY.value if _DATASET.value == "gopro" else "")
     count = len(validation) if validation else 0
     print(f"{path}: {len(training)} training and {count} validation pairs, {path.stat().st_size / 2**30:.2f} GiB")
     return 0
-
-
-def _verify(path):
-    from tf_deepdeblur.data.packed import verify
-
-    damaged = verify(path)
-    for name in damaged:
-        print(f"damaged: {name}", file=sys.stderr)
-    print(f"{path}: {len(damaged)} images are damaged; pack it again" if damaged else f"{path}: every image is right")
-    return 1 if damaged else 0

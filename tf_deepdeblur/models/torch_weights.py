@@ -13,8 +13,12 @@ Theirs and ours are the same network in other conventions:
   kernels are framed with zeros: still the same function, at the larger kernel's cost.
 """
 
+import os
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -26,8 +30,55 @@ _SPACE_ORDER = np.arange(12).reshape(3, 4).T.ravel()  # element i: which of pixe
 _WRAPPER = "module."  # what DataParallel puts before every name
 _HEAD = "body_models.0.body.0.weight"
 _UPCONV = "conv_end_models.1.uppath.0.weight"
+_REMEDY = "give a models/model-*.pt of DeepDeblur-PyTorch"
 _MAX_NAMES = 8
 _MOST_PARAMETERS = 2**27  # half a GiB, more than ten times the paper's network; tensors may be views of a few bytes
+
+
+def read_checkpoint(path: str | os.PathLike) -> Generator:
+    """The generator of one of the authors' checkpoints, ``models/model-*.pt``.
+
+    The file is read in PyTorch's safe mode: one that asks to run code is refused.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A float32 generator for images and pyramids in [-0.5, 0.5].
+
+    Raises:
+        InputError: naming the file, if it is no such checkpoint; or if PyTorch is missing or too old to be safe.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {_REMEDY}")
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"PyTorch is needed ({error}): pip install -e '.[torch]'") from error
+    if torch.__version__ < (2, 6):  # CVE-2025-32434: before, weights_only=True could run code all the same
+        raise InputError(f"PyTorch {torch.__version__} reads unsafely: pip install --upgrade -e '.[torch]'")
+    try:
+        if zipfile.is_zipfile(path) and zipfile.ZipFile(path).testzip():  # PyTorch does not look at checksums
+            raise ValueError("damaged")
+        with warnings.catch_warnings(action="ignore"):
+            checkpoint = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        reason = "no PyTorch weights (damaged, an archive to unzip, or a pickle that could run code)"
+        if wanted:
+            reason = f"refused: opening it would run code ({wanted[1]}), which weights never need"
+        raise InputError(f"{path}: {reason}; {_REMEDY}") from error
+    state = checkpoint.get("G") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not all(
+        torch.is_tensor(value) and value.is_floating_point() and value.layout is torch.strided and not value.is_meta
+        for value in state.values()
+    ):
+        raise InputError(f"{path}: no weights of a generator under 'G'; {_REMEDY}")
+    try:
+        return generator_from_state({str(name): tensor.detach().float().numpy() for name, tensor in state.items()})
+    except InputError as error:
+        raise InputError(f"{path}: {error}; {_REMEDY}") from error
 
 
 def generator_from_state(state: Mapping[str, np.ndarray]) -> Generator:
