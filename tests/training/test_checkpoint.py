@@ -78,6 +78,14 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
     assert all(map(np.array_equal, kept, state(again)))
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'model_checkpoint_path: ""'])
+def test_a_damaged_list_of_checkpoints_is_named(tmp_path, content):
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "checkpoint").write_bytes(content)
+    with pytest.raises(InputError, match=r"last/checkpoint: is damaged"):
+        Checkpoints(tmp_path, make())
+
+
 @contextlib.contextmanager
 def files_up_to(size):
     """The operating system refuses to write files beyond ``size`` bytes, as a full disk would."""

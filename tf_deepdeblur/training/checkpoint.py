@@ -27,6 +27,9 @@ class Checkpoints:
     Attributes:
         step: tf.Variable, steps done.
         best_psnr: tf.Variable, highest PSNR of the validation frames so far.
+
+    Raises:
+        InputError: if the list of the checkpoints is damaged.
     """
 
     def __init__(self, folder: str | os.PathLike, model: DeblurGAN):
@@ -42,8 +45,8 @@ class Checkpoints:
         # Lists of variables, not the Keras objects: TensorFlow does not find a Keras layer's variables by itself.
         variables = {name: [v.value for v in owner.variables] for name, owner in owners.items() if owner is not None}
         self._graph = tf.train.Checkpoint(**variables, step=self.step, best_psnr=self.best_psnr)
-        self._last = tf.train.CheckpointManager(self._graph, Path(folder) / "last", _KEEP, checkpoint_name="step")
-        self._best = tf.train.CheckpointManager(self._graph, Path(folder) / "best", 1, checkpoint_name="step")
+        self._last = _manager(self._graph, Path(folder) / "last", _KEEP)
+        self._best = _manager(self._graph, Path(folder) / "best", 1)
 
     @property
     def latest(self) -> str | None:
@@ -102,6 +105,14 @@ class Checkpoints:
                 f"{manager.directory}: step {step} could not be saved ({reason}). Nothing before it is lost: "
                 f"{self.last_good}. Make room, then start the same command again"
             ) from error
+
+
+def _manager(graph, folder, keep):
+    """Keeps the newest checkpoints of a folder; TensorFlow lists them in a file named ``checkpoint``."""
+    try:
+        return tf.train.CheckpointManager(graph, folder, keep, checkpoint_name="step")
+    except ValueError as error:
+        raise InputError(f"{folder / 'checkpoint'}: is damaged; restore it or use a new `run_dir`") from error
 
 
 def _remove_remains(folder, name):

@@ -38,8 +38,8 @@ def open_data(config: TrainConfig) -> Data:
     """
     if config.adversarial and config.data.patch_size < MIN_PATCH_SIZE:
         raise InputError(
-            f"the discriminator needs `patch_size={MIN_PATCH_SIZE}` or more, got {config.data.patch_size}; "
-            "use larger patches or `adversarial_weight=0`"
+            f"the discriminator needs a `patch_size` of at least {MIN_PATCH_SIZE}, got {config.data.patch_size}; "
+            "use a larger one or `adversarial_weight=0`"
         )
     data = config.data
     if data.dataset == "demo":
