@@ -2,7 +2,7 @@
 
 from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.io.pixels import write_image
-from tf_deepdeblur.training.loop import train
+from tf_deepdeblur.training import train
 from tf_deepdeblur.training.setup import open_data
 
 

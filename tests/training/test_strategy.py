@@ -1,4 +1,4 @@
-"""One device, two virtual devices and two worker processes train the same weights (DESIGN: samples are counted)."""
+"""One device, two virtual devices and two worker processes train the same weights: sampling is stateless."""
 
 import json
 import os
@@ -23,7 +23,16 @@ FLAGS = """
 
 
 def start(run_dir, data_dir, *flags, environment=()):
-    command = [sys.executable, "tools/train.py", *FLAGS, f"--run_dir={run_dir}", f"--data_dir={data_dir}", *flags]
+    command = [
+        sys.executable,
+        "-m",
+        "tf_deepdeblur",
+        "train",
+        *FLAGS,
+        f"--run_dir={run_dir}",
+        f"--data_dir={data_dir}",
+        *flags,
+    ]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -65,6 +74,7 @@ def saved_values(run_dir, part):
     return np.concatenate([tensor.ravel() for tensor in tensors if tensor.size > 1])  # not the optimiser's step
 
 
+@pytest.mark.slow
 def test_replication_does_not_change_the_result(tmp_path):
     """Weights to 1e-5, and the moments roughly: Adam's steps do not show a gradient twice as large, its moments do.
 
