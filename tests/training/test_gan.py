@@ -93,8 +93,7 @@ def trained(**arguments):
     return model
 
 
-@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
-@pytest.mark.parametrize("size", [(16, 16), (17, 22)])
+@pytest.mark.parametrize(("size", "ema_decay"), [((16, 16), 0.0), ((17, 22), 0.5)])
 def test_evaluate_and_predict_give_what_the_deblurrer_ships(size, ema_decay):
     model = trained(ema_decay=ema_decay)
     blurry, sharp = np.random.default_rng(1).integers(0, 256, (2, *size, 3), np.uint8)
@@ -155,6 +154,7 @@ def optimizer_variables(model):
     return [variable for optimizer in optimizers for variable in optimizer.variables]
 
 
+@pytest.mark.slow
 def test_the_average_is_predicted_with_though_the_model_was_loaded_without_compiling(tmp_path):
     model = trained(ema_decay=0.9)
     model.save(tmp_path / "gan.keras")

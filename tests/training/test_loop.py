@@ -52,6 +52,7 @@ def test_a_run_folder_holds_what_it_should(tiny_config):
     assert Deblurrer.load(run_dir)(image).shape == image.shape
 
 
+@pytest.mark.slow
 def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tiny_config, tmp_path):
     arguments = {"optimizer": {"total_steps": 6, "ema_decay": 0.9}}
     loop.train(tiny_config(tmp_path / "whole", **arguments))
@@ -60,6 +61,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tiny_config, tmp_p
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_only_reports(tiny_config):
     config = tiny_config()
     first = loop.train(config)
@@ -69,6 +71,7 @@ def test_a_finished_run_only_reports(tiny_config):
     assert (Path(config.run_dir) / "generator.keras").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_average_is_what_is_saved(tiny_config):
     config = tiny_config(optimizer={"total_steps": 4, "learning_rate": 1e-3, "ema_decay": 0.5})
     loop.train(config)
@@ -81,12 +84,14 @@ def test_the_average_is_what_is_saved(tiny_config):
     assert not any(map(np.array_equal, stored["generator"], stored["average"]))
 
 
+@pytest.mark.slow
 def test_another_model_in_the_run_folder_is_refused(tiny_config):
     loop.train(tiny_config())
     with pytest.raises(InputError, match=r"another model .`filters` was 4, is now 8"):
         loop.train(tiny_config(filters=8))
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tiny_config):
     config = tiny_config()
     loop.train(config)
@@ -112,6 +117,7 @@ def test_a_damaged_configuration_is_called_so(tiny_config, damage):
     assert path.read_bytes() == content
 
 
+@pytest.mark.slow
 def test_what_was_changed_since_the_last_start_is_said_and_recorded(tiny_config, capsys):
     loop.train(tiny_config())
     assert "changed" not in capsys.readouterr().err
@@ -166,6 +172,7 @@ def test_describe_reads_every_image_of_a_store(tiny_config, pairs_dir, tmp_path)
         describe(config)
 
 
+@pytest.mark.slow
 def test_a_run_folder_has_one_training_at_a_time(tiny_config):
     config = tiny_config()
     run_dir = Path(config.run_dir)
@@ -178,6 +185,7 @@ def test_a_run_folder_has_one_training_at_a_time(tiny_config):
     assert loop.train(config)["step"] == 4
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_config):
     config = tiny_config(optimizer={"total_steps": 2, "learning_rate": 1e-3})
     loop.train(config)
@@ -190,6 +198,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_co
     assert all(math.isfinite(row["content_loss"]) for row in records(config.run_dir))
 
 
+@pytest.mark.slow
 def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_config, pairs_dir, tmp_path):
     """The header is fine, the pixels are cut off: only decoding, in the middle of training, can find it."""
     folder = shutil.copytree(pairs_dir, tmp_path / "data")
@@ -226,6 +235,7 @@ def test_describe_names_pairs_and_sizes(tiny_config):
     assert not Path(tiny_config().run_dir).exists()
 
 
+@pytest.mark.slow
 def test_best_and_last_are_different_files(tiny_config):
     config = tiny_config(optimizer={"total_steps": 6, "learning_rate": 0.05})
     loop.train(config)
