@@ -38,8 +38,8 @@ class Deblurrer:
         """Opens a trained model.
 
         Args:
-            model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, or the name of
-                weights that come with the package.
+            model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, the name of
+                weights that come with the package, or ``hf://user/name`` on the hub (see ``models.hub``).
             tile: "auto", 0 (off) or the side of the tiles in pixels; an exported model cannot be tiled.
             precision: "auto", "float32", "bfloat16" or "float16"; an exported model has its own.
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import atomic_write
+from tf_deepdeblur.models import hub
 from tf_deepdeblur.models.generator import Generator, check_arguments, count_parameters
 
 WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
@@ -97,8 +98,10 @@ def find_model(model: str | os.PathLike) -> Path:
             the package.
 
     Raises:
-        InputError: naming the path that was searched.
+        InputError: naming the path or the repository that was searched.
     """
+    if str(model).startswith(hub.PREFIX):
+        return hub.download(str(model)).path
     path = Path(model).expanduser()
     if path.is_dir():
         if (path / "generator.keras").is_file():
