@@ -1,6 +1,7 @@
 from .bundle import ExportOptions as ExportOptions
 from .bundle import export_model as export_model
 from .bundle import metadata as metadata
+from .publish import publish as publish
 from .saved_model import export_saved_model as export_saved_model
 from .tflite import QUANTIZATIONS as QUANTIZATIONS
 from .tflite import calibration_ranges as calibration_ranges
