@@ -20,6 +20,10 @@ from tf_deepdeblur.io.paths import printable
 Config = TypeVar("Config")
 
 _HELP = {"--help", "-help", "-h", "-?"}
+_SHAKE = (
+    "no --model, so shake is used, which comes with the package: for photographs that a moving camera or subject "
+    "blurred by up to some 25 pixels; not for wrong focus or wider motion"
+)
 # Where the configurations are that come with the package: in an installed one, and in a copy of the repository.
 _CONFIG_DIRS = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
 
@@ -95,6 +99,31 @@ def parse_size(flag: flags.FlagHolder) -> tuple[int, int] | None:
             f"--{flag.name} must be height x width in pixels like 720x1280, at most 99999 each, got {flag.value!r}"
         )
     return int(match[1]), int(match[2])
+
+
+def find_model(name: str | None) -> Path:
+    """The file or folder of a model, see ``models.find_model``; a line on stderr says what its name does not.
+
+    Args:
+        name: the value of a flag, or None for the network that comes with the package.
+
+    Raises:
+        UsageError: if there is no name, and no network that comes with the package.
+    """
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # its warnings would come before our one line
+    from tf_deepdeblur.models import hub, saving
+
+    if name is None:
+        shake = saving.WEIGHTS_FOLDER / "shake.keras"
+        if not shake.is_file():
+            raise UsageError(f"--model is missing: this copy of the package has no {shake}")
+        sys.stderr.write(f"{_SHAKE}\n")
+        return shake
+    if name.startswith(hub.PREFIX):
+        path, commit, sha256 = hub.download(name)
+        sys.stderr.write(f"{name}: commit {commit}, SHA-256 {sha256}\n")
+        return path
+    return saving.find_model(name)
 
 
 def complain(program: str, message: object) -> None:

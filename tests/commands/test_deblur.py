@@ -1,6 +1,7 @@
 """The command deblur as a user calls it: exit codes, one line per mistake, the files that are promised."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from PIL import Image
 
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.io.photo import read_photo
+from tf_deepdeblur.models import saving
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
 
@@ -78,8 +80,7 @@ def test_sigterm_leaves_no_half_video(model, tmp_path):
 @pytest.mark.parametrize(
     "arguments, complaint",
     [
-        ([], "--model is missing"),
-        (["--model=m.keras"], "name at least one image, folder or video to deblur"),
+        ([], "name at least one image, folder or video to deblur"),
         (["--model=m.keras", "--tile=16", "a.png"], "--tile=16: must be auto, 0 (off) or at least 32"),
         (["--model=m.keras", "--tile=big", "a.png"], "--tile=big: must be auto"),
         (["--model=m.keras", "--precision=half", "a.png"], "--precision"),
@@ -90,6 +91,20 @@ def test_exit_code_2_and_one_line_for_wrong_usage(run_here, arguments, complaint
     finished = run_here("deblur", *arguments)
     assert (finished.returncode, len(finished.stderr.splitlines())) == (2, 1)
     assert complaint in finished.stderr
+
+
+def test_without_a_model_the_shipped_one_is_used(run_here, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "WEIGHTS_FOLDER", tmp_path)
+    Image.fromarray(IMAGE).save(tmp_path / "photo.png")
+    words = [f"--output_dir={tmp_path / 'out'}", "--precision=float32", tmp_path / "photo.png"]
+    without = run_here("deblur", *words)
+    assert (without.returncode, without.stdout) == (2, "")
+    assert without.stderr.startswith("deepdeblur deblur: --model is missing: ")
+    shutil.copy(model, tmp_path / "shake.keras")
+    finished = run_here("deblur", *words)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.splitlines()[0].startswith("no --model, so shake is used")
+    np.testing.assert_array_equal(read_photo(tmp_path / "out" / "photo.png").image, IMAGE)
 
 
 def test_exit_code_1_and_one_line_without_a_model(run_here, tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from tf_deepdeblur.cli import UsageError
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.models import saving
 from tf_deepdeblur.models.saving import save_generator
 from tf_deepdeblur.training import read_training
 
@@ -105,7 +106,8 @@ def test_a_deblurrer_opens_tflite_files(exported, run_dir, pairs_dir, name, size
     ("words", "code", "message"),
     [([], 2, "--model is missing"), (["--output_dir=o", "--model=nowhere"], 1, "nowhere: no such file")],
 )
-def test_wrong_use_is_one_line(run_here, words, code, message):
+def test_wrong_use_is_one_line(run_here, monkeypatch, tmp_path, words, code, message):
+    monkeypatch.setattr(saving, "WEIGHTS_FOLDER", tmp_path)  # a package without weights
     finished = run_here("export", *words)
     assert finished.returncode == code, finished.stderr
     assert message in finished.stderr

@@ -1,5 +1,6 @@
 """Deblurs photographs and videos; the originals are never touched.
 
+    deepdeblur deblur photo.jpg
     deepdeblur deblur --model runs/gopro photo.jpg
     deepdeblur deblur --model generator.keras --output_dir sharp --recursive holiday/ clip.mp4
 
@@ -20,8 +21,8 @@ from tf_deepdeblur import cli, runtime
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A training run's folder, a .keras file, a SavedModel folder, a .tflite file, or the name of shipped weights.",
-    required=True,
+    "A training run's folder, a .keras file, a SavedModel folder, a .tflite file, or hf://user/name; default: the "
+    "network for hand shake that comes with the package.",
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "deblurred", "Folder to write to.")
 _TILE = flags.DEFINE_string(
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
 
     tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
-    deblur = Deblurrer.load(_MODEL.value, tile, _PRECISION.value)
+    deblur = Deblurrer.load(cli.find_model(_MODEL.value), tile, _PRECISION.value)
     plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value)
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
     output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)

@@ -19,7 +19,10 @@ from tf_deepdeblur import cli, runtime
 
 _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
 _MODEL = flags.DEFINE_multi_string(
-    "model", None, "Run folder, .keras, SavedModel, .tflite, or a name; once for every model to compare.", required=True
+    "model",
+    None,
+    "Run folder, .keras, SavedModel, .tflite, or hf://user/name; once for every model to compare.",
+    required=True,
 )
 _BENCHMARK = flags.DEFINE_enum("benchmark", None, _BENCHMARKS, "Which data set and protocol.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
@@ -34,16 +37,18 @@ _PRECISION = flags.DEFINE_enum(
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     cli.reject_arguments(argv)
-    names = {Path(model).resolve().stem: model for model in _MODEL.value}  # the folder's or the file's
+    names = {  # the repository's with its revision, the folder's or the file's
+        model.rpartition("/")[2] if model.startswith("hf://") else Path(model).resolve().stem: model
+        for model in _MODEL.value
+    }
     if len(names) < len(_MODEL.value):
         raise cli.UsageError(f"--model {', '.join(_MODEL.value)}: two have the same name; rename one of them")
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.evaluation import evaluate, load, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.io.checksum import sha256
-    from tf_deepdeblur.models.saving import find_model
 
-    models = {name: find_model(model) for name, model in names.items()}
+    models = {name: cli.find_model(model) for name, model in names.items()}
     test_set = load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
     for name, path in models.items():

@@ -1,7 +1,8 @@
 """Exports a trained network to SavedModel and TFLite and verifies every file.
 
+    deepdeblur export --tflite
     deepdeblur export --model runs/gopro --output_dir exported
-    deepdeblur export --model generator.keras --output_dir exported --tflite --quantize all
+    deepdeblur export --model generator.keras --tflite --quantize all
 
 Writes OUT/saved_model/, OUT/generator_<quantize>.tflite (with a .json each) and OUT/report.json, and prints the report
 as a table. Exit code 1: a file differs from the network by more than its tolerance, or an input is unusable.
@@ -20,8 +21,10 @@ from tf_deepdeblur.cli import UsageError, parse_size
 
 _QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
 
-_MODEL = flags.DEFINE_string("model", None, "A run folder or a .keras file.", required=True)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder to write to.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "A run folder, a .keras file or hf://user/name; default: the network that comes with the package."
+)
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "exported", "Folder to write to.")
 _SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel. Without this and --tflite: both.")
 _TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files.")
 _QUANTIZE = flags.DEFINE_list("quantize", ["none"], "Of TFLite: none, float16, dynamic, int8, several, or all.")
@@ -41,10 +44,9 @@ def main(argv: Sequence[str]) -> int:
     options = read_options()
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.export import bundle
-    from tf_deepdeblur.models.saving import find_model
     from tf_deepdeblur.training import read_training
 
-    path = find_model(_MODEL.value)
+    path = cli.find_model(_MODEL.value)
     report = bundle.export_model(
         path,
         _OUTPUT_DIR.value,
