@@ -20,7 +20,7 @@ from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.exported import require_memory
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.models.generator import Generator
-from tf_deepdeblur.models.saving import find_model, load_generator, with_dtype
+from tf_deepdeblur.models.saving import load_generator, with_dtype
 from tf_deepdeblur.runtime import choose_precision, num_cores
 
 _TIMING_SIZE = (256, 256)
@@ -180,8 +180,5 @@ def failures(report: dict) -> list[str]:
 
 def _float32_generator(model):
     if not isinstance(model, Generator):
-        path = find_model(model)
-        if path.suffix != ".keras":
-            raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
-        return load_generator(path)
+        return load_generator(model)
     return model if model.dtype_policy.name == "float32" else with_dtype(model, "float32")

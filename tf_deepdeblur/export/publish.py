@@ -57,13 +57,11 @@ def publish(
             written or is the network's own folder.
     """
     source, output_dir = find_model(model), Path(output_dir).expanduser()
-    if source.suffix != ".keras":
-        raise InputError(f"{source}: is an export already; give a run folder or a .keras file")
+    generator, digest = load_generator(source), sha256(source)
     if source.parent.resolve() == output_dir.resolve():
         raise InputError(f"{output_dir}: is the folder of the network itself; use another `output_dir`")
     if not re.fullmatch(r"[\w.-]+", license):
         raise InputError(f"`license` must be an identifier like mit or cc-by-4.0, got {license!r}")
-    generator, digest = load_generator(source), sha256(source)
     training = training or _training_beside(source)
     results = None if results_dir is None else _read_results(Path(results_dir).expanduser(), digest)
     flags = (training or {}).get("flags") or {}

@@ -53,19 +53,19 @@ def save_generator(generator: Generator, path: str | os.PathLike) -> None:
         with_dtype(generator, "float32").save(part)
 
 
-def load_generator(path: str | os.PathLike, dtype: str = "float32") -> Generator:
+def load_generator(model: str | os.PathLike, dtype: str = "float32") -> Generator:
     """Reads a generator from a ``.keras`` file, which need not be trusted.
 
     Args:
-        path: the file.
+        model: the file, or what else ``find_model`` finds one by: a run's folder, a name.
         dtype: the dtype policy to compute in, for example "mixed_bfloat16".
 
     Raises:
         InputError: naming the file, if it is missing or is not a generator of this package with all its weights.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; a trained generator is a .keras file")
+    path = find_model(model)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
     policy = keras.DTypePolicy(dtype)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
