@@ -21,10 +21,11 @@ def pairs_dir(tmp_path_factory):
 def tiny_config(tmp_path, pairs_dir):
     """Makes TrainConfigs of a tiny network; keyword arguments replace single values of the groups."""
 
-    def make(run_dir=None, data=(), loss=(), optimizer=(), runtime=(), **model):
+    def make(run_dir=None, data=(), loss=(), optimizer=(), runtime=(), initial_weights="", **model):
         shape = {"num_scales": 2, "num_res_blocks": 1, "filters": 4, "kernel_size": 3, **model}
         return TrainConfig(
             run_dir=str(run_dir or tmp_path / "run"),
+            initial_weights=str(initial_weights),
             model=ModelConfig(**shape),
             data=DataConfig(**{"dataset": "pairs", "data_dir": str(pairs_dir), "patch_size": 16, **dict(data)}),
             loss=LossConfig(**{"adversarial_weight": 0.0, **dict(loss)}),

@@ -135,6 +135,9 @@ class TrainConfig(_Checked):
 
     run_dir: str = _flag("runs/default", "Folder that the run is written to; the same folder again resumes.")
     dry_run: bool = _flag(False, "Check the data, print what would be trained, and stop.")
+    initial_weights: str = _flag(
+        "", "Start from these weights: a run folder, a .keras file, the name of shipped weights, or hf://user/name."
+    )
     model: ModelConfig = ModelConfig()
     data: DataConfig = DataConfig()
     loss: LossConfig = LossConfig()
@@ -206,14 +209,14 @@ def changed_values(saved: dict[str, str], config: TrainConfig) -> dict[str, tupl
 
 
 def shapes_the_model(name: str, before: str, now: str) -> bool:
-    """Whether a changed flag changes which variables a run has, so that it cannot go on from its checkpoints.
+    """Whether a changed flag changes which variables a run has, or what they began as: its checkpoints are no use then.
 
     Raises:
         ValueError: if a value is not a number where one is expected.
     """
     if name in ("adversarial_weight", "ema_decay"):  # switch the discriminator, and the average, on and off
         return (float(before) > 0) != (float(now) > 0)
-    return name in {item.name for item in dataclasses.fields(ModelConfig)}
+    return name == "initial_weights" or name in {item.name for item in dataclasses.fields(ModelConfig)}
 
 
 def describe_changes(changes: dict[str, tuple[str, str]]) -> str:

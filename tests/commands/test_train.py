@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
-from tf_deepdeblur.models.saving import load_generator
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.models.saving import load_generator, save_generator
 
 ROOT = Path(__file__).parents[2]
 SHAPE = "--dataset=pairs --num_scales=1 --num_res_blocks=1 --filters=4 --kernel_size=3".split()
@@ -31,8 +32,9 @@ def run(*flags):
     return subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
-def start(run_dir, data_dir):
-    flags = [*SHAPE, *FLAGS, f"--run_dir={run_dir}", f"--data_dir={data_dir}"]
+def start(run_dir, data_dir, initial_weights):
+    flags = [*FLAGS, "--dataset=pairs", f"--run_dir={run_dir}", f"--data_dir={data_dir}"]
+    flags += [f"--initial_weights={initial_weights}"]
     return subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -56,23 +58,46 @@ def complaint(result, code):
     return lines[0]
 
 
-def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_dir):
-    whole = start(tmp_path / "whole", pairs_dir)
+@pytest.fixture
+def initial_weights(tmp_path):
+    path = tmp_path / "initial.keras"
+    save_generator(Generator(1, 1, 4, 3), path)
+    return path
+
+
+def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_dir, initial_weights):
+    """Both start from the same weights, which the killed one does not need any more after its first checkpoint."""
+    whole = start(tmp_path / "whole", pairs_dir, shutil.copy(initial_weights, tmp_path / "copy.keras"))
     killed = tmp_path / "killed"
     for steps, how in ((20, signal.SIGKILL), (60, signal.SIGTERM)):
-        process = start(killed, pairs_dir)
+        process = start(killed, pairs_dir, initial_weights)
         wait_for(killed, steps, process)
         process.send_signal(how)
         _, stderr = process.communicate(timeout=100)
         assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), stderr
         assert steps_saved(killed) >= steps
-    for process in (start(killed, pairs_dir), whole):
+        initial_weights.unlink(missing_ok=True)
+    for process in (start(killed, pairs_dir, initial_weights), whole):
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr
     assert steps_saved(killed) == steps_saved(tmp_path / "whole") == 120
     weights = [load_generator(folder / "generator.keras").get_weights() for folder in (killed, tmp_path / "whole")]
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_the_network_is_that_of_the_initial_weights(run_here, tmp_path, pairs_dir, initial_weights):
+    flags = ["--dataset=pairs", f"--data_dir={pairs_dir}", "--patch_size=16", "--adversarial_weight=0"]
+    flags += [f"--initial_weights={initial_weights}", "--strategy=single", f"--run_dir={tmp_path / 'run'}"]
+    line = complaint(run_here("train", *flags, "--filters=8", "--num_scales=1"), code=1)
+    assert "initial.keras: was made with --filters=4, not 8; leave these out or use other weights" in line
+    for steps in (1, 2):  # the second time the run itself says what its network is
+        finished = run_here("train", *flags, f"--total_steps={steps}")
+        assert finished.returncode == 0, finished.stderr
+        initial_weights.unlink(missing_ok=True)
+    assert ("starts from initial.keras" in finished.stderr, "2 steps are done" in finished.stdout) == (False, True)
+    assert load_generator(tmp_path / "run").get_config()["filters"] == 4
 
 
 def test_the_user_sees_scores_and_no_chatter(tmp_path, pairs_dir):

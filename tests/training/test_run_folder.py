@@ -18,8 +18,8 @@ def run_dir(tmp_path):
 
 def test_the_scores_belong_to_the_weights_of_the_file(run_dir):
     newest, best = (read_training(run_dir / name) for name in ("generator.keras", "generator_best.keras"))
-    assert newest == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[2]}
-    assert best == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[1]}
+    assert newest == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[2], "initial_weights": None}
+    assert best == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[1], "initial_weights": None}
 
 
 def test_a_file_outside_of_a_run_has_no_training(tmp_path):
@@ -28,7 +28,11 @@ def test_a_file_outside_of_a_run_has_no_training(tmp_path):
 
 def test_a_run_without_evaluations_has_no_scores(run_dir):
     (run_dir / "metrics.jsonl").unlink()
-    assert read_training(run_dir / "generator.keras") == {"flags": {"filters": "4"}, "held_out": None}
+    assert read_training(run_dir / "generator.keras") == {
+        "flags": {"filters": "4"},
+        "held_out": None,
+        "initial_weights": None,
+    }
 
 
 @pytest.mark.parametrize("line", ["[]", "5", "{}", '{"step": 1}', '{"step": 1.5, "kind": "eval"}', "{" * 10**5, "\\0"])

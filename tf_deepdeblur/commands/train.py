@@ -2,21 +2,30 @@
 
     deepdeblur train --flagfile configs/demo.cfg
     deepdeblur train --flagfile configs/gopro.cfg --data_dir ~/GOPRO_Large --run_dir runs/gopro
+    deepdeblur train --flagfile configs/finetune.cfg --initial_weights shake --data_dir my_pairs --run_dir runs/mine
 
+With --initial_weights the network's flags (--num_scales to --global_residual) may be left out: they are the weights'.
 Writes into --run_dir: config.cfg, checkpoints/, metrics.jsonl, tensorboard/, samples/, generator.keras.
 """
 
+import dataclasses
 from collections.abc import Sequence
 
+from absl import flags
+
 from tf_deepdeblur import cli, runtime
-from tf_deepdeblur.config import TrainConfig
+from tf_deepdeblur.config import ModelConfig, TrainConfig
+from tf_deepdeblur.errors import InputError
 
 cli.define(TrainConfig, __name__)
+_ARCHITECTURE = [item.name for item in dataclasses.fields(ModelConfig)]
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     cli.reject_arguments(argv)
+    if flags.FLAGS.initial_weights:
+        complete_architecture(flags.FLAGS.initial_weights, flags.FLAGS.run_dir)
     config = cli.build(TrainConfig)
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.training import describe, train
@@ -32,3 +41,20 @@ def main(argv: Sequence[str]) -> int:
         print(f"  after            {result['psnr']:9.2f}  {result['ssim']:15.4f}")
         print(f"pictures (blurry | restored | sharp): {config.run_dir}/samples")
     return 0
+
+
+def complete_architecture(initial_weights, run_dir):
+    """Sets the network's flags that are not given to what they were when the run began, or to the weights' values."""
+    missing = [name for name in _ARCHITECTURE if not flags.FLAGS[name].present]
+    if not missing:
+        return
+    runtime.import_tensorflow_quietly()
+    from tf_deepdeblur.training import RunFolder, architecture
+
+    folder = RunFolder(run_dir)
+    values = folder.flags() if folder.config.exists() else architecture(cli.find_model(initial_weights))
+    for name in missing:
+        try:
+            flags.FLAGS[name].value = flags.FLAGS[name].parser.parse(values[name])
+        except (KeyError, ValueError) as error:
+            raise InputError(f"{folder.config}: is damaged ({name}: {error}); use a new `run_dir`") from error

@@ -8,6 +8,7 @@ from tf_deepdeblur.config import DataConfig, TrainConfig
 from tf_deepdeblur.data.packed import verify
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.runtime import choose_precision
+from tf_deepdeblur.training.initial_weights import assign_initial_weights, describe_origin
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, open_data
 from tf_deepdeblur.training.strategy import check_cluster
@@ -19,18 +20,23 @@ def describe(config: TrainConfig) -> str:
     Raises:
         InputError: as ``train`` does, for the data and the run folder.
     """
-    RunFolder(config.run_dir).changes(config)
+    folder = RunFolder(config.run_dir)
+    folder.changes(config)
     if config.runtime.strategy == "multi_worker":
         check_cluster()
     data = open_data(config)
     _read_every_pair(config.data, data)
     model = build_model(config)
+    starts = config.initial_weights and not folder.config.exists()
+    origin = assign_initial_weights(model, config.initial_weights) if starts else None
     lines = [f"training pairs: {len(data.training)}, for example"]
     lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
     lines += [f"validation pairs: {len(data.validation) if data.validation else 'none'}"]
     lines += [f"generator: {model.generator.count_params():,} parameters, K = {config.model.num_scales}"]
     if model.discriminator is not None:
         lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
+    if origin:
+        lines += [describe_origin(origin)]
     precision = choose_precision(config.runtime.precision, training=True)
     lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)

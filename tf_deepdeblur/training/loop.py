@@ -6,6 +6,7 @@ is listed in ``run_folder``.
 """
 
 import contextlib
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ import tensorflow as tf
 from tf_deepdeblur.config import TrainConfig, describe_changes
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.training.checkpoint import Checkpoints
 from tf_deepdeblur.training.gan import DeblurGAN
+from tf_deepdeblur.training.initial_weights import assign_initial_weights, describe_origin
 from tf_deepdeblur.training.logs import Report
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, learning_rate, open_data
@@ -82,6 +85,9 @@ class _Run:
             raise InputError(
                 f"{folder.path}: holds a trained network but no checkpoint to go on from; use a new `run_dir`"
             )
+        self._origin = None  # of the weights of a new run; one that goes on has them in its checkpoint
+        if config.initial_weights and not self._first_step:
+            self._origin = assign_initial_weights(model, config.initial_weights)
         self._scores = {}
         self._report = None
         self._validation = None
@@ -91,9 +97,13 @@ class _Run:
         if not self._is_chief:
             return {"step": self._train_steps(stop)}
         changes = self._folder.write_config(self._config, self._first_step)
+        if self._origin:
+            write_atomically(self._folder.initial_weights, json.dumps(self._origin, indent=2) + "\n")
         optimizer = self._config.optimizer
         self._report = Report(self._folder, self._first_step, optimizer.total_steps, optimizer.batch_size)
         with contextlib.closing(self._report):
+            if self._origin:
+                self._report.say(describe_origin(self._origin))
             if changes:
                 self._report.say(f"changed since last time: {describe_changes(changes)}")
             blurry_scores = {}

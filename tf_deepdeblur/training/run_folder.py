@@ -2,6 +2,7 @@
 
 config.cfg                      the flags of the newest start, written before its first step
 config_history.jsonl            which flags were changed at which step, if any were
+initial_weights.json            name and SHA-256 of the weights that the run started from, if any
 checkpoints/last, best          see ``checkpoint.py``; starting again with the same folder resumes
 metrics.jsonl, tensorboard/     losses, learning rate, speed, PSNR and SSIM of the validation frames
 samples/                        blurry | restored | sharp
@@ -40,8 +41,8 @@ class RunFolder:
         path: the folder; ``~`` is expanded.
 
     Attributes:
-        path, config, config_history, checkpoints, metrics, tensorboard, samples, generator, best_generator: paths, see
-            the module's docstring.
+        path, config, config_history, initial_weights, checkpoints, metrics, tensorboard, samples, generator,
+            best_generator: paths, see the module's docstring.
         demo_data: folder that the demo's data set is made in.
     """
 
@@ -49,6 +50,7 @@ class RunFolder:
         self.path = Path(path).expanduser()
         self.config = self.path / "config.cfg"
         self.config_history = self.path / "config_history.jsonl"
+        self.initial_weights = self.path / "initial_weights.json"
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"
@@ -149,11 +151,12 @@ def read_training(generator: str | os.PathLike) -> dict[str, Any] | None:
     """What is known of the training of a .keras file in a run folder; None if it lies in none.
 
     Returns:
-        A dict: "flags", {name: value}, and "held_out", the scores of the file's weights on the validation frames (of
-        the best ones for ``generator_best.keras``), or None.
+        A dict: "flags", {name: value}; "held_out", the scores of the file's weights on the validation frames (of the
+        best ones for ``generator_best.keras``), or None; and "initial_weights", see ``assign_initial_weights``, or
+        None if the run started from random ones.
 
     Raises:
-        InputError: if config.cfg or metrics.jsonl is damaged.
+        InputError: if config.cfg, metrics.jsonl or initial_weights.json is damaged.
     """
     generator = Path(generator)
     folder = RunFolder(generator.parent)
@@ -164,9 +167,15 @@ def read_training(generator: str | os.PathLike) -> dict[str, Any] | None:
     if damaged or not all(isinstance(record.get("psnr"), float) for record in scores):
         raise InputError(f"{folder.metrics}: is damaged; {_REMEDY}")
     is_best = generator.name == folder.best_generator.name
+    paths = ("run_dir", "data_dir", "initial_weights")
+    try:
+        origin = json.loads(folder.initial_weights.read_text()) if folder.initial_weights.is_file() else None
+    except ValueError as error:
+        raise InputError(f"{folder.initial_weights}: is damaged; {_REMEDY}") from error
     return {
-        "flags": {name: value for name, value in folder.flags().items() if name not in ("run_dir", "data_dir")},
+        "flags": {name: value for name, value in folder.flags().items() if name not in paths},
         "held_out": max(scores, key=lambda record: record["psnr" if is_best else "step"], default=None),
+        "initial_weights": origin,
     }
 
 
