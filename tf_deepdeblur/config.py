@@ -11,6 +11,12 @@ from typing import Any
 
 from tf_deepdeblur.errors import InputError
 
+# What to say to somebody who does not have the data set, or not where we look.
+WHERE_TO_GET = {
+    "gopro": "; GOPRO_Large is at https://seungjunnah.github.io/Datasets/gopro, and docs/data.md shows its layout",
+    "reds": "; REDS is at https://seungjunnah.github.io/Datasets/reds, and docs/data.md shows its layout",
+}
+
 
 def _flag(default, help, *, choices=None, minimum=None, above=None, maximum=None):
     limits = {"choices": choices, "minimum": minimum, "above": above, "maximum": maximum}
@@ -147,7 +153,8 @@ class TrainConfig(_Checked):
     def __post_init__(self):
         super().__post_init__()
         if self.data.dataset != "demo" and not self.data.data_dir:
-            raise InputError(f"`dataset={self.data.dataset}` needs `data_dir`, the folder of the data set")
+            where = WHERE_TO_GET.get(self.data.dataset, "; docs/data.md shows the layouts")
+            raise InputError(f"`dataset={self.data.dataset}` needs `data_dir`, the folder of the data set{where}")
         multiple = 2 ** (self.model.num_scales - 1)
         if self.data.patch_size % multiple:
             raise InputError(

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tf_deepdeblur.config import WHERE_TO_GET
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_crop, read_image
 
@@ -58,7 +59,8 @@ def find_pairs(dataset: str, data_dir: str | os.PathLike, split: str, blur_key: 
     root = Path(data_dir).expanduser()
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "no such folder"
-        raise InputError(f"{root}: {what}; `data_dir` must name the folder of the {dataset} data set")
+        where = WHERE_TO_GET.get(dataset, "")
+        raise InputError(f"{root}: {what}; `data_dir` must name the folder of the {dataset} data set{where}")
     folder = "train" if split == "train" else VALIDATION_FOLDER[dataset]
     if dataset == "gopro":
         sequences = [path for path in (root / folder).glob("*") if path.is_dir()]
@@ -73,7 +75,8 @@ def find_pairs(dataset: str, data_dir: str | os.PathLike, split: str, blur_key: 
         expected = _EXPECTED[dataset].format(split=folder, blur_key=blur_key)
         other = next((path.relative_to(root) for path in root.rglob("*") if _is_image(path)), None)
         found = f"there is {other}" if other else "there is no image below it"
-        raise InputError(f"{root}: no images in the layout of `dataset={dataset}`; expected {expected}, {found}")
+        where = WHERE_TO_GET.get(dataset, "")
+        raise InputError(f"{root}: no images in the layout of `dataset={dataset}`; expected {expected}, {found}{where}")
     return pairs
 
 

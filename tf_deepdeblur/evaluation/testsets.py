@@ -31,6 +31,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from scipy import io
 
+from tf_deepdeblur.config import WHERE_TO_GET
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io import pixels
@@ -83,7 +84,8 @@ def load(name: str, data_dir: str | os.PathLike, blur_key: str = "blur_gamma") -
     """
     data_dir = Path(data_dir).expanduser()
     if name in BENCHMARKS and not data_dir.is_dir():
-        raise InputError(f"{data_dir}: no such folder; give the folder of the {name} data set")
+        where = WHERE_TO_GET.get(name, "; docs/evaluate.md shows its layout")
+        raise InputError(f"{data_dir}: no such folder; give the folder of the {name} data set{where}")
     match name:
         case "gopro" | "reds" | "pairs":
             samples = paired(name, data_dir, blur_key)
