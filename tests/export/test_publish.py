@@ -31,7 +31,9 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def published(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("published")
-    return folder, publish(source, folder, repository="user/sharp", license="cc-by-4.0", training=TRAINING)
+    return folder, publish(
+        source, folder, repository="user/sharp", license="cc-by-4.0", notes="Of *our* frames.", training=TRAINING
+    )
 
 
 def test_the_network_is_copied_byte_for_byte(source, published):
@@ -62,6 +64,7 @@ def test_the_card(published):
     assert 'td.Deblurrer.load("hf://user/sharp")' in text
     assert "after 1,000 steps: PSNR 29.08 dB, SSIM (gaussian) 0.9123" in text
     assert "| blur key | blur |" in text
+    assert "Of *our* frames." in text.splitlines()
     assert f"| started from | hf://user/first (SHA-256 `{'ab' * 32}`) |" in text
     assert f"`{published[1]['sha256']}`" in text
     assert "--patch_size=256" in text
@@ -115,7 +118,7 @@ def test_an_evaluation_is_shown_on_the_card(source, tmp_path):
         ("PSNR", "25.00", "29.00"),
         ("SSIM", "0.8000", "0.9000"),
     ]
-    assert "On the training's own held-out frames" in text
+    assert "On the training's validation frames" in text
     assert (tmp_path / "published" / "picture.png").read_bytes() == (folder / "sheet.png").read_bytes()
 
 

@@ -23,6 +23,7 @@ _REPO = flags.DEFINE_string("repo", None, "user/name on the hub to upload to; de
 _LICENSE = flags.DEFINE_string(
     "license", "mit", "The weights' licence, as the hub calls it: mit, cc-by-4.0, other, ..."
 )
+_NOTES = flags.DEFINE_string("notes", "", "Markdown for the card, such as what the training data are and whose.")
 _RESULTS_DIR = flags.DEFINE_string(
     "results_dir", None, "Folder of an evaluation of this network: its scores and pictures go on the card."
 )
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
         _OUTPUT_DIR.value,
         repository=_REPO.value,
         license=_LICENSE.value,
+        notes=_NOTES.value,
         training=read_training(path),
         results_dir=_RESULTS_DIR.value,
     )

@@ -32,6 +32,7 @@ def publish(
     *,
     repository: str | None = None,
     license: str = "mit",
+    notes: str = "",
     training: dict | None = None,
     results_dir: str | os.PathLike | None = None,
 ) -> dict:
@@ -42,6 +43,7 @@ def publish(
         output_dir: folder to write to; other files in it stay.
         repository: ``user/name`` on the hub, for the card.
         license: identifier of the weights' licence, as the hub lists them.
+        notes: Markdown for the card, such as what the training data are and whose.
         training: what is known about the training, a dict for JSON with "flags" (values by name, as text), "held_out"
             (scores with "psnr" and "ssim") and "initial_weights" (a dict with "name" and "sha256"), any of them missing
             or None; or None, which takes it from the ``model.json`` beside a published network.
@@ -50,7 +52,8 @@ def publish(
 
     Returns:
         What ``model.json`` holds: ``bundle.metadata`` with "sha256" (of ``generator.keras``), "license", "blur_key"
-        (None if not known), "ssim" (the variant of the held-out scores) and "results" (of the evaluation, or None).
+        (of GOPRO_Large, otherwise None), "ssim" (the variant of the training's scores), "notes" and "results" (of the
+        evaluation, or None).
 
     Raises:
         InputError: naming the file or folder, if the network or the results cannot be used, or ``output_dir`` cannot be
@@ -69,8 +72,9 @@ def publish(
         **metadata(generator, training),
         "sha256": digest,
         "license": license,
-        "blur_key": flags.get("blur_key"),
+        "blur_key": flags.get("blur_key") if flags.get("dataset") in ("gopro", "store") else None,
         "ssim": "gaussian",
+        "notes": notes,
         "results": results,
     }
     try:
@@ -116,6 +120,7 @@ def card(description: dict, repository: str) -> str:
         "A network that restores photographs blurred by motion: Nah, Kim, Lee, [Deep Multi-scale Convolutional Neural",
         "Network for Dynamic Scene Deblurring](https://arxiv.org/abs/1612.02177) (CVPR 2017), in tf_deepdeblur.",
         "",
+        *([description["notes"], ""] if description["notes"] else []),
         f"![{'best, median and worst image' if results else 'blurry, restored, sharp'}](picture.png)",
         "",
         "## Use",
@@ -140,7 +145,7 @@ def card(description: dict, repository: str) -> str:
         f"| parameters | {network['parameters']:,} |",
         *(f"| {name} | {network[name]} |" for name in network if name != "parameters"),
         f"| training data | {flags.get('dataset', 'not recorded')} |",
-        f"| blur key | {description['blur_key'] or 'not recorded'} |",
+        f"| blur key | {description['blur_key'] or ('does not apply' if flags else 'not recorded')} |",
         f"| started from | {_origin(origin)} |",
         f"| SHA-256 of generator.keras | `{description['sha256']}` |",
         f"| made with | tf_deepdeblur {tf_deepdeblur.__version__} |",
@@ -151,7 +156,7 @@ def card(description: dict, repository: str) -> str:
 
 
 def _score_lines(held_out, results, ssim):
-    """The scores of an evaluation and of the training's held-out frames, each with what it was measured on."""
+    """The scores of an evaluation and of the training's validation frames, each with what it was measured on."""
     lines = []
     if results:
         blur_key = f", {results['blur_key']}" if results["blur_key"] else ""
@@ -165,7 +170,7 @@ def _score_lines(held_out, results, ssim):
     if held_out:
         lines += [""] if lines else []
         lines += [
-            f"On the training's own held-out frames, after {held_out['step']:,} steps: PSNR {held_out['psnr']:.2f} dB, "
+            f"On the training's validation frames, after {held_out['step']:,} steps: PSNR {held_out['psnr']:.2f} dB, "
             f"SSIM ({ssim}) {held_out['ssim']:.4f}."
         ]
     return lines or ["None are recorded."]

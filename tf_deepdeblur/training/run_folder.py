@@ -167,13 +167,13 @@ def read_training(generator: str | os.PathLike) -> dict[str, Any] | None:
     if damaged or not all(isinstance(record.get("psnr"), float) for record in scores):
         raise InputError(f"{folder.metrics}: is damaged; {_REMEDY}")
     is_best = generator.name == folder.best_generator.name
-    paths = ("run_dir", "data_dir", "initial_weights")
+    left_out = ("run_dir", "dry_run", "data_dir", "initial_weights")  # nobody else has these paths
     try:
         origin = json.loads(folder.initial_weights.read_text()) if folder.initial_weights.is_file() else None
     except ValueError as error:
         raise InputError(f"{folder.initial_weights}: is damaged; {_REMEDY}") from error
     return {
-        "flags": {name: value for name, value in folder.flags().items() if name not in paths},
+        "flags": {name: value for name, value in folder.flags().items() if name not in left_out},
         "held_out": max(scores, key=lambda record: record["psnr" if is_best else "step"], default=None),
         "initial_weights": origin,
     }
