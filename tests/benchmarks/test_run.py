@@ -10,6 +10,8 @@ import pytest
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
 
+pytestmark = pytest.mark.slow  # each starts a process
+
 ROOT = Path(__file__).parents[2]
 NETWORK = "--num_scales=2 --num_res_blocks=1 --filters=4 --kernel_size=3 --precision=float32 --repeats=2".split()
 

@@ -35,6 +35,7 @@ def run_tool(*arguments, cwd=None):
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=cwd)
 
 
+@pytest.mark.slow
 def test_a_run_from_end_to_end(run_here, monkeypatch, model, tmp_path):
     (tmp_path / "in" / "sub").mkdir(parents=True)
     Image.fromarray(IMAGE).save(tmp_path / "in" / "a b.png")
@@ -58,6 +59,7 @@ def test_a_run_from_end_to_end(run_here, monkeypatch, model, tmp_path):
     assert (again.returncode, again.stdout) == (0, "0 restored, 1 were there already, 0 failed; written to out\n")
 
 
+@pytest.mark.slow
 def test_sigterm_leaves_no_half_video(model, tmp_path):
     write_video(tmp_path / "clip.mp4", [IMAGE[:48, :64]] * 3000)
     command = [

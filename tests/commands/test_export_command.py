@@ -46,6 +46,7 @@ def exported(run_dir, pairs_dir, tmp_path_factory):
     return run(f"--model={run_dir}", f"--output_dir={output}", *words), output
 
 
+@pytest.mark.slow
 def test_files_and_a_table(exported):
     finished, output = exported
     assert finished.returncode == 0, finished.stderr
@@ -59,6 +60,7 @@ def test_files_and_a_table(exported):
     }
 
 
+@pytest.mark.slow
 def test_the_facts_are_those_of_the_run_without_its_paths(exported):
     facts = json.loads((exported[1] / "saved_model" / "model.json").read_text())
     assert facts["training"]["flags"] == {"blur_key": "blur"}
@@ -76,6 +78,7 @@ def test_a_damaged_log_is_one_line(run_dir, tmp_path, name, content):
         read_training(tmp_path / "run" / "generator.keras")
 
 
+@pytest.mark.slow
 def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
     image = pairs_dir / "test" / "blur" / "000.png"
     finished = run(f"--model={exported[1] / 'saved_model'}", f"--output_dir={tmp_path}", image, tool="deblur.py")
@@ -84,6 +87,7 @@ def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
     np.testing.assert_array_equal(read_image(tmp_path / "000.png"), expected)
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_tflite_file(run_here, exported, pairs_dir, tmp_path):
     words = [f"--model={exported[1] / 'generator_int8.tflite'}", "--benchmark=pairs", f"--data_dir={pairs_dir}"]
     finished = run_here("evaluate", *words, f"--output_dir={tmp_path}")
@@ -91,6 +95,7 @@ def test_evaluate_takes_a_tflite_file(run_here, exported, pairs_dir, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["num_images"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["generator_none.tflite", "generator_int8.tflite"])
 @pytest.mark.parametrize("size", [(1, 1), (37, 51)])
 def test_a_deblurrer_opens_tflite_files(exported, run_dir, pairs_dir, name, size):

@@ -199,6 +199,7 @@ def test_tensors_that_are_no_weights_are_an_error(refused, torch, tmp_path):
         assert refused(path).startswith("no weights of a generator under 'G'")
 
 
+@pytest.mark.slow
 def test_the_old_path_runs_the_command(torch, tmp_path):
     output = tmp_path / "generator.keras"
     words = [f"--checkpoint={DATA / 'authors_k3.pt'}", f"--output={output}"]

@@ -1,11 +1,14 @@
 """The commands make_blur and pack as their users meet them: exit codes and what is printed."""
 
+import pytest
+
 from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.io.pixels import write_image
 from tf_deepdeblur.training import train
 from tf_deepdeblur.training.setup import open_data
 
 
+@pytest.mark.slow
 def test_videos_become_a_data_set_that_trains_packed_or_not(run_here, tmp_path, tiny_config):
     """One input is no video: the others are made, it is named, and the exit code says so."""
     videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(21)) for name in "ab"]

@@ -65,6 +65,7 @@ def initial_weights(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_dir, initial_weights):
     """Both start from the same weights, which the killed one does not need any more after its first checkpoint."""
     whole = start(tmp_path / "whole", pairs_dir, shutil.copy(initial_weights, tmp_path / "copy.keras"))
@@ -100,6 +101,7 @@ def test_the_network_is_that_of_the_initial_weights(run_here, tmp_path, pairs_di
     assert load_generator(tmp_path / "run").get_config()["filters"] == 4
 
 
+@pytest.mark.slow
 def test_the_user_sees_scores_and_no_chatter(tmp_path, pairs_dir):
     result = run(*SHAPE, *FLAGS, f"--run_dir={tmp_path}", f"--data_dir={pairs_dir}", "--total_steps=4")
     assert result.returncode == 0, result.stderr
@@ -151,6 +153,7 @@ def test_a_truncated_image_is_one_line_and_code_1(run_here, tmp_path, pairs_dir)
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
 def test_a_full_disk_loses_no_checkpoint(tmp_path):
     disk = tmp_path / "disk"

@@ -57,6 +57,7 @@ def whole(generator, image):
     return to_integers(crop(restored, *image.shape[:2]), image.dtype)[0].numpy()
 
 
+@pytest.mark.slow
 def test_tiled_equals_untiled_at_24_random_sizes(generator):
     """uint16 shows differences of 1.5e-5 of the range; the sums of a convolution may be rounded in another order."""
     restore = TiledGenerator(generator)
@@ -206,6 +207,7 @@ def test_one_trace_serves_all_sizes(small):
 # Precision.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_scales", [1, 3])
 def test_bfloat16_is_near_float32(num_scales):
     generator = random_generator(num_scales)

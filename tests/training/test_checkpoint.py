@@ -22,6 +22,7 @@ def trained(steps, model=None):
     return model
 
 
+@pytest.mark.slow
 def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     Checkpoints(tmp_path, model := trained(2)).save(2)
     again = make(ema_decay=0.9)
@@ -30,6 +31,7 @@ def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
         np.testing.assert_array_equal(expected, value)
 
 
+@pytest.mark.slow
 def test_only_the_last_two_and_the_best_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, trained(1))
     improved = [checkpoints.save_best(step, psnr) for step, psnr in ((5, 20.0), (10, 22.0), (15, 21.0))]

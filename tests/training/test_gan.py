@@ -93,6 +93,7 @@ def trained(**arguments):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "ema_decay"), [((16, 16), 0.0), ((17, 22), 0.5)])
 def test_evaluate_and_predict_give_what_the_deblurrer_ships(size, ema_decay):
     model = trained(ema_decay=ema_decay)
@@ -180,6 +181,7 @@ def test_several_steps_per_execution_change_nothing():
         np.testing.assert_allclose(value, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_ones_own_losses_are_trained_with_and_saved(tmp_path):
     model = make(content_loss=Charbonnier(), discriminator_loss=Hinge())
     blurry, sharp = batch()
