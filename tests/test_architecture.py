@@ -24,7 +24,7 @@ def room(module):
 
 
 def imported(tree):
-    """The dotted names that a module imports, inside functions too."""
+    """The dotted names that a module imports, inside functions too; relative imports begin with a dot."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,6 +58,10 @@ def test_modules_import_only_lower_layers():
     assert upward == []
 
 
+def test_no_import_is_relative():
+    assert not [module for module, tree in MODULES.items() for name in imported(tree) if name.startswith(".")]
+
+
 def test_special_imports_stay_in_their_rooms():
     assert importers("torch") == {"models/torch_weights.py"}
     assert {room(module) for module in importers("absl.flags")} == {"cli", "commands"}
@@ -75,3 +79,24 @@ def test_imports_have_no_side_effects():
         and not isinstance(node.value, ast.Constant)
     }
     assert calls == set()
+
+
+def test_public_signatures_are_annotated():
+    """Arguments and results of every public function and method; ``__init__`` returns nothing."""
+    bare = []
+
+    def check(module, body):
+        for node in body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                check(module, node.body)
+            elif isinstance(node, ast.FunctionDef) and (
+                not node.name.startswith("_") or node.name in ("__init__", "__call__")
+            ):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                annotated = all(argument.annotation or argument.arg in ("self", "cls") for argument in arguments)
+                if not annotated or not (node.returns or node.name == "__init__"):
+                    bare.append(f"{module}: {node.name}")
+
+    for module, tree in MODULES.items():
+        check(module, tree.body)
+    assert bare == []

@@ -23,25 +23,23 @@ def _flag(default, help, *, choices=None, minimum=None, above=None, maximum=None
     return field(default=default, metadata={"help": help, **limits})
 
 
-def _check_limits(name, value, limits):
-    for number in value if isinstance(value, tuple) else (value,):
-        if limits["choices"] is not None and number not in limits["choices"]:
-            raise InputError(f"`{name}` must be one of {', '.join(map(str, limits['choices']))}, got {number}")
-        if limits["minimum"] is not None and not number >= limits["minimum"]:
-            raise InputError(f"`{name}` must be at least {limits['minimum']}, got {number}")
-        if limits["above"] is not None and not number > limits["above"]:
-            raise InputError(f"`{name}` must be above {limits['above']}, got {number}")
-        if limits["maximum"] is not None and not number <= limits["maximum"]:
-            raise InputError(f"`{name}` must be at most {limits['maximum']}, got {number}")
-
-
 class _Checked:
     """Checks every field against its limits; the message names the field."""
 
     def __post_init__(self):
         for item in dataclasses.fields(self):
-            if "help" in item.metadata:
-                _check_limits(item.name, getattr(self, item.name), item.metadata)
+            name, value, limits = item.name, getattr(self, item.name), item.metadata
+            if "help" not in limits:
+                continue
+            for number in value if isinstance(value, tuple) else (value,):
+                if limits["choices"] is not None and number not in limits["choices"]:
+                    raise InputError(f"`{name}` must be one of {', '.join(map(str, limits['choices']))}, got {number}")
+                if limits["minimum"] is not None and not number >= limits["minimum"]:
+                    raise InputError(f"`{name}` must be at least {limits['minimum']}, got {number}")
+                if limits["above"] is not None and not number > limits["above"]:
+                    raise InputError(f"`{name}` must be above {limits['above']}, got {number}")
+                if limits["maximum"] is not None and not number <= limits["maximum"]:
+                    raise InputError(f"`{name}` must be at most {limits['maximum']}, got {number}")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,13 @@ def gaussian_pyramid(images: Tensor, num_levels: int) -> list[Tensor]:
     """
     if num_levels < 1:
         raise ValueError(f"num_levels must be at least 1, got {num_levels}")
-    _check_sides(images.shape[1:3], num_levels)
+    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
+    sides = tuple(images.shape[1:3])
+    if any(side is not None and (side % multiple or side < smallest) for side in sides):
+        raise ValueError(
+            f"a pyramid of {num_levels} levels needs height and width to be multiples of {multiple} and at least "
+            f"{smallest}, got {sides}"
+        )
     pyramid = [images]
     for _ in range(num_levels - 1):
         pyramid.append(_halve(pyramid[-1]))
@@ -66,27 +72,12 @@ def pad_for_pyramid(images: Tensor, num_levels: int) -> Tensor:
     return images
 
 
-def _check_sides(sides, num_levels):
-    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
-    for side in sides:
-        if side is not None and (side % multiple or side < smallest):
-            raise ValueError(
-                f"a pyramid of {num_levels} levels needs height and width to be multiples of {multiple} and at least "
-                f"{smallest}, got {tuple(sides)}"
-            )
-
-
 def _halve(images):
     border = [[0, 0], [_RADIUS, _RADIUS], [_RADIUS, _RADIUS], [0, 0]]
     padded = ops.pad(images, border, mode="symmetric")
-    taps = _taps()
+    # A Gaussian of 7 taps, then the mean of two neighbours: 8 taps that sum to 1.
+    gaussian = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
+    taps = np.convolve(gaussian / gaussian.sum(), [0.5, 0.5])
     kernel = np.outer(taps, taps)[:, :, None, None] * np.ones((1, 1, images.shape[-1], 1))
     kernel = ops.convert_to_tensor(kernel, dtype=keras.backend.standardize_dtype(images.dtype))
     return ops.depthwise_conv(padded, kernel, strides=2, padding="valid", data_format="channels_last")
-
-
-def _taps():
-    """Gaussian of 7 taps, then the mean of two neighbours: 8 taps that sum to 1."""
-    offsets = np.arange(-_RADIUS, _RADIUS + 1)
-    gaussian = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
-    return np.convolve(gaussian / gaussian.sum(), [0.5, 0.5])

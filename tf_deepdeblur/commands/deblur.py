@@ -60,12 +60,9 @@ def main(argv: Sequence[str]) -> int:
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
     output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)
     failures = plan.failures + restore_files(deblur, plan.jobs, output)
-    return _report(len(plan.jobs), plan.num_skipped, failures, len(failures) - len(plan.failures))
-
-
-def _report(num_jobs, num_skipped, failures, num_unfinished):
     for line in failures:
         sys.stderr.write(cli.as_line(line) + "\n")
-    skipped = f", {num_skipped} were there already" if num_skipped else ""
-    print(f"{num_jobs - num_unfinished} restored{skipped}, {len(failures)} failed; written to {_OUTPUT_DIR.value}")
+    num_restored = len(plan.jobs) + len(plan.failures) - len(failures)
+    skipped = f", {plan.num_skipped} were there already" if plan.num_skipped else ""
+    print(f"{num_restored} restored{skipped}, {len(failures)} failed; written to {_OUTPUT_DIR.value}")
     return 1 if failures else 0

@@ -191,7 +191,11 @@ def _opened(path):
     require_regular_file(path)
     try:
         if path.suffix.lower() in _SUFFIXES["HEIF"]:
-            _learn_heif()
+            try:
+                from pillow_heif import register_heif_opener
+            except ImportError as error:
+                raise InputError("HEIC needs the package pillow-heif: pip install -e '.[heic]'") from error
+            register_heif_opener()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that are still accepted
             with Image.open(path) as image:
@@ -220,14 +224,6 @@ def _reason(path, error):
         return "is not a picture, or is damaged; look whether another program opens it"
     words = (str(error).splitlines() or [type(error).__name__])[0]
     return f"cannot be read as a picture ({words}); copy it again from where it came"
-
-
-def _learn_heif():
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError as error:
-        raise InputError("HEIC needs the package pillow-heif: pip install -e '.[heic]'") from error
-    register_heif_opener()
 
 
 def _eight_bit_pixels(path, image):

@@ -191,10 +191,18 @@ class VideoWriter:
 
     def _add_stream(self, image):
         source = self._source.stream.codec_context
-        codec, options = _encoder(self._path.suffix.lower(), source.name)
+        suffix = self._path.suffix.lower()
+        codec, options = _HEVC if source.name == "hevc" and suffix != ".avi" else _H264
+        if suffix == ".webm":
+            codec, options = _VP9
+        if suffix == ".avi":
+            options = {**options, "bf": "0"}  # AVI has no place for reordered frames
         stream = self._container.add_stream(codec, rate=self._source.frame_rate, options=options)
         stream.height, stream.width = image.shape[:2]
-        stream.pix_fmt = _pixel_format(source.pix_fmt, image)
+        # The format that is nearest to the source's: its subsampling, which odd sides do not have, and 8 or 10 bits.
+        sampling = next((kind for kind in _SUBSAMPLINGS if kind in source.pix_fmt), "420")
+        has_odd_side = bool(image.shape[0] % 2 or image.shape[1] % 2)
+        stream.pix_fmt = f"yuv{'444' if has_odd_side else sampling}p{'' if image.dtype == np.uint8 else '10le'}"
         target = stream.codec_context
         target.time_base = stream.time_base = self._source.time_base
         target.color_range, target.colorspace = source.color_range, source.colorspace
@@ -272,20 +280,6 @@ def _open(path):
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = f"cannot be read as a video ({_reason(error)})" if Path(path).stat().st_size else "is empty"
         raise InputError(f"{path}: {reason}; copy it again from where it came, or leave it out") from error
-
-
-def _encoder(suffix, codec):
-    if suffix == ".webm":
-        return _VP9
-    name, options = _HEVC if codec == "hevc" and suffix != ".avi" else _H264
-    return name, options | ({"bf": "0"} if suffix == ".avi" else {})  # AVI has no place for reordered frames
-
-
-def _pixel_format(source, image):
-    """The encoder's format that is nearest to the source's: its subsampling, 8 or 10 bits."""
-    sampling = next((kind for kind in _SUBSAMPLINGS if kind in source), "420")
-    has_odd_side = bool(image.shape[0] % 2 or image.shape[1] % 2)
-    return f"yuv{'444' if has_odd_side else sampling}p{'' if image.dtype == np.uint8 else '10le'}"
 
 
 def _reason(error):
