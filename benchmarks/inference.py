@@ -9,11 +9,11 @@ import tensorflow as tf
 import timing
 
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.inference.precision import POLICIES
 from tf_deepdeblur.io.pixels import read_image, to_float, to_uint8, write_image
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.models.saving import with_dtype
 from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
+from tf_deepdeblur.runtime import POLICIES
 
 
 def measure(generator, image, precisions, repeats):

@@ -42,15 +42,45 @@ def test_auto_follows_the_slowest_device(machine, gpus, cpu, training, expected)
     assert runtime.choose_precision("auto", training) == expected
 
 
-def test_a_named_precision_is_kept(machine):
-    machine()
-    assert runtime.choose_precision("mixed_bfloat16", training=True) == "mixed_bfloat16"
+@pytest.mark.parametrize(
+    ("requested", "policy"),
+    [
+        ("float32", "float32"),
+        ("bfloat16", "mixed_bfloat16"),
+        ("mixed_bfloat16", "mixed_bfloat16"),
+        ("float16", "mixed_float16"),
+        ("mixed_float16", "mixed_float16"),
+    ],
+)
+def test_a_named_precision_is_kept(machine, requested, policy):
+    machine(gpus=[(7, 0)])
+    assert runtime.choose_precision(requested, training=True) == policy
 
 
-def test_float16_needs_a_gpu(machine):
+@pytest.mark.parametrize("requested", ["float16", "mixed_float16"])
+def test_float16_needs_a_gpu(machine, requested):
     machine()
-    with pytest.raises(InputError, match="`precision=mixed_float16` needs a GPU"):
-        runtime.choose_precision("mixed_float16")
+    with pytest.raises(InputError, match=f"`precision={requested}` needs a GPU"):
+        runtime.choose_precision(requested)
+
+
+@pytest.mark.parametrize("requested", ["half", "mixed_float32", "mixed_mixed_bfloat16"])
+def test_unknown_precisions_are_refused(machine, requested):
+    machine()
+    message = f"`precision` must be auto or one of float32, bfloat16, float16, got '{requested}'"
+    with pytest.raises(InputError, match=message):
+        runtime.choose_precision(requested)
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"), [("max", 9000 * 1024), ("5000000", 4_000_000), ("99000000", 9000 * 1024)]
+)
+def test_free_memory_is_what_the_machine_and_its_container_leave(machine, monkeypatch, limit, expected):
+    machine()
+    files = {"/proc/meminfo": "MemFree: 1 kB\nMemAvailable:    9000 kB\nBuffers: 7 kB"}
+    files |= {"/sys/fs/cgroup/memory.max": limit, "/sys/fs/cgroup/memory.current": "1000000"}
+    monkeypatch.setattr(runtime.Path, "read_text", lambda path: files[str(path)])
+    assert runtime.free_memory() == expected
 
 
 def test_importing_quietly_prints_nothing():

@@ -113,8 +113,8 @@ class RuntimeConfig(_Checked):
 
     precision: str = _flag(
         "auto",
-        "auto is mixed_bfloat16 on GPUs that multiply it in hardware, else float32.",
-        choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        "auto is bfloat16 on GPUs that multiply it in hardware, else float32; mixed_bfloat16 is the same as bfloat16.",
+        choices=("auto", "float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16"),
     )
     strategy: str = _flag(
         "auto",

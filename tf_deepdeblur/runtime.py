@@ -7,13 +7,14 @@ import contextlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tf_deepdeblur.errors import InputError
 
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 _FAST_BFLOAT16_GPU = (8, 0)  # compute capability of NVIDIA's first tensor cores for bfloat16
 _FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
-_SOME_SIDE = 4  # of the image for which LiteRT allocates tensors first
 
 
 def import_tensorflow_quietly() -> None:
@@ -45,22 +46,27 @@ def split_cpu(count: int) -> None:
 
 
 def choose_precision(requested: str, training: bool = False) -> str:
-    """The Keras dtype policy for ``requested``: "auto" or a policy's name.
+    """The Keras dtype policy for ``requested``: "auto", "float32", "bfloat16", "float16" or a policy's name.
 
     "auto" is "mixed_bfloat16" where every device multiplies bfloat16 in hardware, else "float32". Training on a CPU
     stays in float32: there TensorFlow's bfloat16 gradients took 1.8 times as long as float32 ones (the paper's network
     on two AVX-512 cores with bfloat16 instructions), though restoring images is faster.
 
     Raises:
-        InputError: for "mixed_float16" without a GPU: a CPU computes it more slowly than float32.
+        InputError: for float16 without a GPU, because a CPU computes it more slowly than float32; for unknown names.
     """
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    if requested == "mixed_float16" and not gpus:
-        raise InputError("`precision=mixed_float16` needs a GPU; use float32, mixed_bfloat16 or auto on a CPU")
     if requested != "auto":
-        return requested
+        name = requested.removeprefix("mixed_")
+        if name not in POLICIES or requested not in (name, POLICIES[name]):
+            raise InputError(f"`precision` must be auto or one of {', '.join(POLICIES)}, got {requested!r}")
+        if name == "float16" and not gpus:
+            raise InputError(
+                f"`precision={requested}` needs a GPU: on a CPU it is slower than float32; use auto or bfloat16"
+            )
+        return POLICIES[name]
     if gpus:
         details = map(tf.config.experimental.get_device_details, gpus)
         is_fast = all(device.get("compute_capability", (0, 0)) >= _FAST_BFLOAT16_GPU for device in details)
@@ -89,25 +95,8 @@ def free_memory() -> int | None:
     return min(free, default=None)
 
 
-def open_interpreter(path):
-    """A LiteRT interpreter on all cores, which does not announce its CPU delegate to whoever sees stderr.
-
-    Raises:
-        ValueError or RuntimeError: what LiteRT raises for a damaged file.
-    """
-    from ai_edge_litert.interpreter import Interpreter
-
-    with dropped_stderr(shown_on_error=False):  # the message of the exception says it again
-        interpreter = Interpreter(model_path=str(path), num_threads=num_cores())
-        for tensor in interpreter.get_input_details():
-            sides = [_SOME_SIDE if side < 0 else int(side) for side in tensor["shape_signature"]]
-            interpreter.resize_tensor_input(tensor["index"], sides)
-        interpreter.allocate_tensors()  # when the delegate is made and announced
-    return interpreter
-
-
 @contextlib.contextmanager
-def dropped_stderr(shown_on_error=True):
+def dropped_stderr(shown_on_error: bool = True) -> Iterator[None]:
     """Drops what is written to file descriptor 2, unless an exception leaves the block and it is to be shown then."""
     saved = os.dup(2)
     with tempfile.TemporaryFile() as sink:

@@ -10,7 +10,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import precision
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.inference.tiled import TiledGenerator
-from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float, to_integers
+from tf_deepdeblur.io.pixels import to_float, to_integers
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator, with_dtype
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
@@ -52,9 +52,11 @@ def random_image(height, width, dtype=np.uint8):
 def whole(generator, image):
     """The restored image by the definition: pad, pyramid, network, crop."""
     scales = generator.num_scales
-    padded = pad_to_multiple(image[None], 2 ** (scales - 1), smallest_side(scales))
-    restored = generator(gaussian_pyramid(to_float(padded), scales))[0]
-    return to_integers(crop(restored, *image.shape[:2]), image.dtype)[0].numpy()
+    multiple, smallest = 2 ** (scales - 1), smallest_side(scales)
+    missing = [max(-side % multiple, smallest - side) for side in image.shape[:2]]
+    padded = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
+    restored = generator(gaussian_pyramid(to_float(padded[None]), scales))[0]
+    return to_integers(restored, image.dtype)[0, : image.shape[0], : image.shape[1]].numpy()
 
 
 @pytest.mark.slow
@@ -192,10 +194,6 @@ def test_auto_follows_the_free_memory(small, monkeypatch):
     assert 60 < max(windows) <= 100
 
 
-def test_this_machines_free_memory_is_known():
-    assert 2**26 < runtime.free_memory() < 2**44
-
-
 def test_one_trace_serves_all_sizes(small):
     restore = TiledGenerator(small, 32)
     for height, width in ((10, 10), (20, 31), (70, 50), (33, 90)):
@@ -217,15 +215,20 @@ def test_bfloat16_is_near_float32(num_scales):
 
 
 def test_float16_that_overflows_is_restored_in_float32(warnings):
+    """By one copy of the network, which has the weights that the network has at the time."""
     generator = random_generator(1)
     generator.scales[0].head.kernel.assign(generator.scales[0].head.kernel * 1e7)
     generator.scales[0].tail.kernel.assign(generator.scales[0].tail.kernel * 1e-7)
-    image = random_image(20, 20)
-    restored = Deblurrer(with_dtype(generator, "mixed_float16"))(image)
-    np.testing.assert_array_equal(restored, Deblurrer(generator)(image))
-    assert ["not finite in mixed_float16; the image is restored again in float32" in said for said in warnings] == [
-        True
-    ]
+    low, image = with_dtype(generator, "mixed_float16"), random_image(20, 20)
+    deblur = Deblurrer(low)
+    np.testing.assert_array_equal(deblur(image), Deblurrer(generator)(image))
+    copy = deblur._in_float32
+    for network in (generator, low):
+        network.scales[0].tail.bias.assign([0.1, 0, 0])
+    np.testing.assert_array_equal(deblur(image), Deblurrer(generator)(image))
+    assert deblur._in_float32 is copy
+    assert len(warnings) == 2
+    assert all("not finite in mixed_float16; the image is restored again in float32" in said for said in warnings)
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
@@ -236,24 +239,14 @@ def test_damaged_weights_are_an_error(warnings, policy):
         Deblurrer(generator)(random_image(9, 9))
 
 
-def test_float16_on_a_cpu_and_unknown_precisions_are_refused():
-    if not tf.config.list_physical_devices("GPU"):
-        with pytest.raises(InputError, match="float16 needs a GPU"):
-            precision.dtype_policy("float16", 4, 5)
-    with pytest.raises(InputError, match="precision must be auto or one of float32, bfloat16, float16, got 'half'"):
-        precision.dtype_policy("half", 4, 5)
-
-
 @pytest.mark.parametrize("speedup, policy", [(0.6, "float32"), (1.1, "float32"), (1.9, "mixed_bfloat16")])
 def test_auto_takes_bfloat16_only_where_it_is_measured_to_be_faster(monkeypatch, speedup, policy):
+    seconds = {tf.float32: speedup, tf.bfloat16: 1.0}
     monkeypatch.setattr(precision, "choose_precision", lambda requested: "mixed_bfloat16")
-    monkeypatch.setattr(precision, "_bfloat16_speedup", lambda filters, kernel_size: speedup)
+    monkeypatch.setattr(precision, "_convolution_seconds", lambda filters, kernel_size, dtype: seconds[dtype])
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert precision.dtype_policy("auto", 64, 5) == policy
-
-
-def test_the_speedup_is_measured():
-    assert 0.05 < precision._bfloat16_speedup(8, 5) < 20
+    assert precision.dtype_policy("bfloat16", 64, 5) == "mixed_bfloat16"
 
 
 # Models.

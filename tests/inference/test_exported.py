@@ -1,15 +1,20 @@
 """SavedModel folders and .tflite files restore images of any size, or say why not."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.export.saved_model import export_saved_model
+from tf_deepdeblur.inference import exported
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import crop, pad_to_multiple, to_float, to_uint8
+from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.models.generator import Generator
-from tf_deepdeblur.pyramid import gaussian_pyramid
 
 SIZES = [(1, 1), (3, 50), (40, 64), (37, 21)]
 
@@ -27,10 +32,7 @@ class Export(tf.Module):
         return self.restore(image)
 
     def restore(self, image):
-        padded = pad_to_multiple(image, 2, 4)
-        pyramid = gaussian_pyramid(to_float(padded), 2)
-        restored = self._generator.stateless_call(self._weights, [], pyramid)[0][0]
-        return to_uint8(crop(restored, tf.shape(image)[1], tf.shape(image)[2]))
+        return to_uint8(self._generator.with_weights(self._weights)(to_float(image)))
 
 
 class Strange(tf.Module):
@@ -165,3 +167,96 @@ def test_exports_of_other_models_are_named(tmp_path):
     (tmp_path / "strange.tflite").write_bytes(converter.convert())
     with pytest.raises(InputError, match="not an exported deblurring model"):
         Deblurrer.load(tmp_path / "strange.tflite")
+
+
+# What is refused before it is loaded.
+
+
+class Writing(tf.Module):
+    """A network that also writes a file, in one of the ways that there are."""
+
+    def __init__(self, way, path):
+        super().__init__()
+        self._write = {
+            "write_file": lambda: tf.io.write_file(path, "text"),
+            "checkpoint": lambda: tf.raw_ops.SaveV2(
+                prefix=path, tensor_names=["x"], shape_and_slices=[""], tensors=[tf.zeros(3)]
+            ),
+            "nested": tf.function(lambda: self._mapped(1)),
+            "branch": lambda: tf.cond(tf.random.uniform([]) < 2, lambda: tf.io.write_file(path, "text"), tf.no_op),
+            "data_set": lambda: tf.data.Dataset.range(1).map(self._mapped).reduce(np.int64(0), lambda a, b: a + b),
+            "python": lambda: tf.py_function(lambda: path, [], tf.string),
+        }[way]
+        self._path = path
+
+    def _mapped(self, number):
+        tf.io.write_file(self._path, "text")
+        return number
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    def __call__(self, image):
+        self._write()
+        return image
+
+
+def model_proto(folder):
+    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+
+
+@pytest.mark.parametrize("num_scales", [1, 2, 3])
+def test_our_exports_have_known_operators(num_scales, tmp_path):
+    export_saved_model(Generator(num_scales, 1, 2, 3, True), tmp_path / "saved_model", {})
+    np.testing.assert_array_equal(Deblurrer.load(tmp_path / "saved_model")(noise(5, 7)), noise(5, 7))
+
+
+@pytest.mark.parametrize("way", ["write_file", "checkpoint", "nested", "branch", "data_set", "python"])
+def test_a_saved_model_that_reaches_beyond_its_tensors_is_not_loaded(way, tmp_path, monkeypatch):
+    folder = tmp_path / "saved_model"
+    tf.saved_model.save(Writing(way, str(tmp_path / "written")), str(folder))
+    operator = {"checkpoint": "SaveV2", "python": "EagerPyFunc"}.get(way, "WriteFile")
+    monkeypatch.setattr(tf.saved_model, "load", lambda path: pytest.fail("it is loaded"))
+    with pytest.raises(InputError, match=rf"^{folder}: not an exported .* \(it has the operators .*{operator}.*\)"):
+        Deblurrer.load(folder)
+    assert not list(tmp_path.glob("written*"))
+
+
+def test_functions_are_found_however_the_object_graph_names_them(tmp_path):
+    folder = tmp_path / "saved_model"
+    tf.saved_model.save(Writing("write_file", str(tmp_path / "written")), str(folder))
+    changed = model_proto(folder)
+    changed.meta_graphs[0].object_graph_def.concrete_functions.clear()
+    (folder / "saved_model.pb").write_bytes(changed.SerializeToString())
+    with pytest.raises(InputError, match=r"it has the operators .*WriteFile"):
+        Deblurrer.load(folder)
+
+
+def test_the_format_that_runs_while_it_is_loaded_is_refused(saved_model, tmp_path):
+    changed = model_proto(saved_model)
+    changed.meta_graphs[0].ClearField("object_graph_def")
+    (tmp_path / "saved_model.pb").write_bytes(changed.SerializeToString())
+    with pytest.raises(InputError, match="the format of TensorFlow 1"):
+        Deblurrer.load(tmp_path)
+
+
+def test_a_tflite_file_is_compared_with_its_checksum(tflite, tmp_path, monkeypatch):
+    path = tmp_path / "generator.tflite"
+    path.write_bytes(tflite.read_bytes())
+    path.with_suffix(".json").write_text(json.dumps({"sha256": hashlib.sha256(tflite.read_bytes()).hexdigest()}))
+    monkeypatch.setattr(exported.subprocess, "run", lambda *_, **__: pytest.fail("a trial is not needed"))
+    assert Deblurrer.load(path)(noise(8, 8)).shape == (8, 8, 3)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"^{path}: .*its SHA-256 is not the one in generator\.json: it is damaged"):
+        Deblurrer.load(path)
+
+
+@pytest.mark.parametrize("notes", [None, "{", "[]", "{}", "[" * 100_000])
+def test_a_tflite_file_without_a_checksum_is_tried_in_another_process(tflite, tmp_path, monkeypatch, notes):
+    path = tmp_path / "generator.tflite"
+    path.write_bytes(tflite.read_bytes())
+    if notes is not None:
+        path.with_suffix(".json").write_text(notes)
+    monkeypatch.setattr(exported, "_TRIAL", "import os; os.abort()")
+    with pytest.raises(InputError, match=rf"^{path}: not an exported deblurring model \(LiteRT crashes on it\)"):
+        Deblurrer.load(path)

@@ -16,10 +16,10 @@ import tensorflow as tf
 
 from tf_deepdeblur.export.pictures import Picture
 from tf_deepdeblur.inference.deblurrer import Deblurrer
+from tf_deepdeblur.inference.exported import open_interpreter
 from tf_deepdeblur.io.checksum import sha256
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.models.generator import Generator
-from tf_deepdeblur.runtime import open_interpreter
 
 Restore = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H, W, 3]
 

@@ -1,5 +1,8 @@
 """From a trained model to a function on images."""
 
+import os
+from collections.abc import Callable
+
 import numpy as np
 from absl import logging
 
@@ -27,21 +30,23 @@ class Deblurrer:
         precision: what the network computes in, "float32", "bfloat16" or "float16"; None for an exported one.
     """
 
-    def __init__(self, model, tile="auto"):
+    def __init__(self, model: Generator | SavedModel | TFLite | Callable, tile: int | str = "auto"):
         self._is_generator = isinstance(model, Generator)
         self.num_scales = model.num_scales if self._is_generator else None
         self.precision = model.dtype_policy.name.removeprefix("mixed_") if self._is_generator else None
         self._restore = TiledGenerator(model, tile) if self._is_generator else model
+        self._in_float32 = None  # a Deblurrer of its own, once an image has needed it
 
     @classmethod
-    def load(cls, model, tile="auto", precision="auto"):
+    def load(cls, model: str | os.PathLike, tile: int | str = "auto", precision: str = "auto") -> "Deblurrer":
         """Opens a trained model.
 
         Args:
             model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, the name of
                 weights that come with the package, or ``hf://user/name`` on the hub (see ``models.hub``).
             tile: "auto", 0 (off) or the side of the tiles in pixels; an exported model cannot be tiled.
-            precision: "auto", "float32", "bfloat16" or "float16"; an exported model has its own.
+            precision: "auto", "float32", "bfloat16", "float16" or a Keras policy, such as "mixed_bfloat16"; an
+                exported model has its own.
 
         Raises:
             InputError: naming the path that was searched, if there is no complete model; or if ``tile`` or
@@ -56,7 +61,7 @@ class Deblurrer:
             raise InputError(f"{path}: an exported model has its own precision and no tiles; leave both at auto")
         return cls(TFLite(path) if path.suffix == ".tflite" else SavedModel(path))
 
-    def __call__(self, image, progress=None):
+    def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image.
 
         Args:
@@ -76,12 +81,13 @@ class Deblurrer:
         try:
             return self._restore(image, progress)
         except NotFinite as error:
-            return self._restore_in_float32(image, progress, error)
-
-    def _restore_in_float32(self, image, progress, error):
-        generator = self._restore.generator
-        policy = generator.dtype_policy.name
-        if policy == "float32":
-            raise InputError(f"{error} even in float32: the weights are damaged or their training diverged") from error
-        logging.warning("%s in %s; the image is restored again in float32", error, policy)
-        return Deblurrer(with_dtype(generator, "float32"), self._restore.tile)(image, progress)
+            generator = self._restore.generator
+            policy = generator.dtype_policy.name
+            if policy == "float32":
+                reason = "the weights are damaged or their training diverged"
+                raise InputError(f"{error} even in float32: {reason}") from error
+            logging.warning("%s in %s; the image is restored again in float32", error, policy)
+        if self._in_float32 is None:
+            self._in_float32 = Deblurrer(with_dtype(generator, "float32"), self._restore.tile)
+        self._in_float32._restore.generator.set_weights(generator.get_weights())
+        return self._in_float32(image, progress)

@@ -3,20 +3,50 @@
 What an export promises: a SavedModel's ``__call__`` takes uint8 [N, H, W, 3] of any size from 1x1 and returns the same;
 the signature ``serving_default`` of a .tflite file takes ``image``, uint8 [1, H, W, 3] of any size or of one fixed
 size, and returns ``restored``. Both compute the whole image at once, in the precision that they were exported in.
+
+Open exports only from people you trust; a ``.keras`` file needs no trust. A SavedModel is a program: one with operators
+that our exports do not have, for example to read and write files, is refused before it is loaded. LiteRT does not check
+what a ``.tflite`` file says, and a damaged one can end the process. So its SHA-256 is compared with the one in the
+``.json`` file beside it; where there is none, the file is first run in a process of its own.
 """
 
+import json
 import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.io.checksum import sha256
 
+# Everything that the functions of our exports compute with; nothing here reads or writes files or calls Python.
+OPERATORS = frozenset(
+    "AddV2 Any Assert BiasAdd Cast ConcatV2 Const Conv2D DecodeJpeg DepthToSpace DepthwiseConv2dNative EncodePng "
+    "EnsureShape Equal FilterDataset Floor FloorDiv GatherV2 Greater Identity IgnoreErrorsDataset Less LogicalAnd "
+    "MapDataset Maximum Minimum MirrorPad Mul Neg NoOp Pack PartitionedCall Range ReadVariableOp ReduceDataset Relu "
+    "Reshape SelectV2 Shape Size Squeeze StatefulPartitionedCall StridedSlice StringFormat Sub Substr TensorDataset "
+    "TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack While".split()
+)
 _MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
 _FILTERS = 64  # where the file does not tell
 _SIGNATURE = "serving_default"
+_SOME_SIDE = 4  # of the image for which LiteRT allocates tensors first
 _REMEDY = "use the .keras file it was exported from, which works in tiles"
+_TRIAL = """
+import sys
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+run = Interpreter(model_path=sys.argv[1]).get_signature_runner("serving_default")
+run(image=np.zeros([4 if side < 0 else side for side in run.get_input_details()["image"]["shape_signature"]], np.uint8))
+"""
 
 
 class SavedModel:
@@ -26,11 +56,12 @@ class SavedModel:
         folder: holds ``saved_model.pb``.
 
     Raises:
-        InputError: naming the folder, if it is damaged or not an export of this package.
+        InputError: naming the folder, if it is damaged, has other operators or is not an export of this package.
     """
 
-    def __init__(self, folder):
-        self._path = folder
+    def __init__(self, folder: str | Path):
+        self._path = Path(folder)
+        _require_known_operators(self._path)
         try:
             self._model = tf.saved_model.load(str(folder))
         except Exception as error:  # what a damaged export raises depends on where it is damaged
@@ -47,7 +78,7 @@ class SavedModel:
         kernels = [variable.shape for function in functions for variable in function.variables]
         self._filters = max((shape[-1] for shape in kernels if shape.rank == 4), default=_FILTERS)
 
-    def __call__(self, image, progress=None):
+    def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
 
         Raises:
@@ -73,10 +104,11 @@ class TFLite:
         InputError: naming the file, if it is damaged or not an export of this package.
     """
 
-    def __init__(self, path):
-        self._path = path
+    def __init__(self, path: str | Path):
+        self._path = Path(path)
+        _require_sound(self._path)
         try:
-            self._interpreter = runtime.open_interpreter(path)
+            self._interpreter = open_interpreter(path)
             self._run = self._interpreter.get_signature_runner(_SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -88,7 +120,7 @@ class TFLite:
         shapes = [tensor["shape"] for tensor in self._interpreter.get_tensor_details()]
         self._filters = int(max((shape[-1] for shape in shapes if len(shape) == 4), default=_FILTERS))
 
-    def __call__(self, image, progress=None):
+    def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
 
         Raises:
@@ -105,7 +137,22 @@ class TFLite:
         return _checked(self._path, restored, image, progress)
 
 
-def require_memory(name, size, filters, remedy):
+def open_interpreter(path: str | Path) -> Interpreter:
+    """A LiteRT interpreter on all cores, which does not announce its CPU delegate to whoever sees stderr.
+
+    Raises:
+        ValueError or RuntimeError: what LiteRT raises for a damaged file.
+    """
+    with runtime.dropped_stderr(shown_on_error=False):  # the message of the exception says it again
+        interpreter = Interpreter(model_path=str(path), num_threads=runtime.num_cores())
+        for tensor in interpreter.get_input_details():
+            sides = [_SOME_SIDE if side < 0 else int(side) for side in tensor["shape_signature"]]
+            interpreter.resize_tensor_input(tensor["index"], sides)
+        interpreter.allocate_tensors()  # when the delegate is made and announced
+    return interpreter
+
+
+def require_memory(name: str | Path, size: tuple[int, int], filters: int, remedy: str) -> None:
     """The operating system kills a program that takes too much; an error before is kinder.
 
     Args:
@@ -125,6 +172,53 @@ def require_memory(name, size, filters, remedy):
         )
 
 
+def _require_known_operators(folder):
+    """Raises InputError if a SavedModel has functions that may be called with operators other than ``OPERATORS``."""
+    try:
+        graphs = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
+    except (OSError, DecodeError) as error:
+        raise _unusable(folder, _first_line(error)) from error
+    if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):  # TensorFlow runs such a graph as it loads it
+        raise _unusable(folder, "it is in the format of TensorFlow 1")
+    # Loading and calling runs functions that the object graph names and those that these call. Others in the library
+    # write and restore checkpoints: TensorFlow's C++ server uses them.
+    objects = graphs[0].object_graph_def
+    library = {function.signature.name: function.node_def for function in graphs[0].graph_def.library.function}
+    names = [
+        *objects.concrete_functions,
+        *(name for node in objects.nodes for name in node.function.concrete_functions),
+        *(node.bare_concrete_function.concrete_function_name for node in objects.nodes),
+    ]
+    found, unknown = set(), set()
+    while names:
+        name = names.pop()
+        if name in found or name not in library:
+            continue
+        found.add(name)
+        for operator in library[name]:
+            if operator.op in library:
+                names.append(operator.op)
+            elif operator.op not in OPERATORS:
+                unknown.add(operator.op)
+            for value in operator.attr.values():
+                names += [function.name for function in (value.func, *value.list.func)]
+    if unknown:
+        raise _unusable(folder, f"it has the operators {', '.join(sorted(unknown)[:5])}")
+
+
+def _require_sound(path):
+    """Raises InputError if a .tflite file has another SHA-256 than was recorded, or ends the process that runs it."""
+    try:
+        recorded = json.loads(path.with_suffix(".json").read_text())["sha256"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        trial = subprocess.run([sys.executable, "-P", "-c", _TRIAL, path], capture_output=True, check=False)
+        if trial.returncode not in (0, 1):  # an exception's 1 is dealt with where it is raised again
+            raise _unusable(path, "LiteRT crashes on it") from None
+        return
+    if recorded != sha256(path):
+        raise _unusable(path, f"its SHA-256 is not the one in {path.with_suffix('.json').name}: it is damaged")
+
+
 def _checked(path, restored, image, progress):
     if restored.shape != image.shape or restored.dtype != np.uint8:
         raise _unusable(path, f"it returns {restored.dtype} {list(restored.shape)} for uint8 {list(image.shape)}")
@@ -134,7 +228,7 @@ def _checked(path, restored, image, progress):
 
 
 def _unusable(path, reason):
-    return InputError(f"{path}: not an exported deblurring model ({reason}); export it again with tools/export.py")
+    return InputError(f"{path}: not an exported deblurring model ({reason}); export it again")
 
 
 def _first_line(error):
