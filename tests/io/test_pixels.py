@@ -7,9 +7,7 @@ from PIL import Image
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import (
-    crop,
     image_size,
-    pad_to_multiple,
     read_image,
     side_by_side,
     to_eight_bits,
@@ -40,17 +38,6 @@ def test_graphs_and_eager_code_give_the_very_same_floats(dtype):
 
 def test_range_is_zero_centred():
     assert to_float(np.array([0, 255], np.uint8)).numpy().tolist() == [-0.5, 0.5]
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (5, 8), (8, 8), (9, 13)])
-def test_padding_repeats_the_border_and_is_undone(shape):
-    image = np.random.default_rng(0).integers(0, 256, (1, *shape, 3), np.uint8)
-    padded = pad_to_multiple(image, 4, smallest=8).numpy()
-    assert padded.shape[1] % 4 == padded.shape[2] % 4 == 0
-    assert min(padded.shape[1:3]) >= 8
-    extra = [(0, 0), *((0, big - small) for big, small in zip(padded.shape[1:3], shape, strict=True)), (0, 0)]
-    assert np.array_equal(padded, np.pad(image, extra, mode="edge"))
-    assert np.array_equal(crop(padded, *shape), image)
 
 
 def test_files_round_trip(tmp_path):

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def complete_architecture(initial_weights, run_dir):
+def complete_architecture(initial_weights: str, run_dir: str) -> None:
     """Sets the network's flags that are not given to what they were when the run began, or to the weights' values."""
     missing = [name for name in _ARCHITECTURE if not flags.FLAGS[name].present]
     if not missing:

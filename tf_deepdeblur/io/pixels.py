@@ -2,9 +2,7 @@
 
 At the edges images are uint8 RGB, H x W x 3 or N x H x W x 3, or uint16 where a file has 16 bits. Inside they are
 float32 in [-0.5, 0.5] (section 3.2). ``to_float`` and ``to_integers`` or ``to_uint8`` are the only way from one to the
-other; the way back clips, then rounds half up, as the file that is written will be. A network needs sides that its
-pyramid can halve: ``pad_to_multiple`` adds what is missing at the bottom and at the right, ``crop`` takes it away
-again.
+other; the way back clips, then rounds half up, as the file that is written will be.
 """
 
 import contextlib
@@ -41,20 +39,6 @@ def to_integers(images: np.ndarray | tf.Tensor, dtype: tf.DType | str) -> tf.Ten
     white = float(tf.as_dtype(dtype).max)
     levels = tf.floor((tf.cast(images, tf.float32) + 0.5) * white + 0.5)
     return tf.cast(tf.minimum(tf.maximum(levels, 0.0), white), dtype)
-
-
-def pad_to_multiple(images: np.ndarray | tf.Tensor, multiple: int, smallest: int = 1) -> tf.Tensor:
-    """Repeats the last row and column of [N, H, W, C] until both sides are multiples and at least ``smallest``."""
-    for axis in (1, 2):
-        side = tf.shape(images)[axis]
-        padded = tf.maximum(-(-side // multiple) * multiple, smallest)
-        images = tf.gather(images, tf.minimum(tf.range(padded), side - 1), axis=axis)
-    return images
-
-
-def crop(images: tf.Tensor, height: int | tf.Tensor, width: int | tf.Tensor) -> tf.Tensor:
-    """The top left ``height`` x ``width`` pixels of [N, H, W, C]; undoes ``pad_to_multiple``."""
-    return images[:, :height, :width, :]
 
 
 def to_eight_bits(image: np.ndarray) -> np.ndarray:
