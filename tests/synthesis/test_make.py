@@ -173,7 +173,7 @@ def test_photos_are_shaken(tmp_path):
     assert warnings == []
     assert len(failures) == 1
     assert failures[0].startswith(f"{tmp_path / 'tiny.png'}: 9x9 is too small: the motion takes ")
-    assert failures[0].endswith(" pixels away from each side; use a larger one or a smaller `max_frames`")
+    assert failures[0].endswith(" pixels away from each side; use a larger one or a smaller `shake` or `max_frames`")
     psnr = [float(row["psnr_blur_gamma"]) for row in rows(tmp_path / "out")]
     assert len(psnr) == 3
     assert 12 < min(psnr) <= max(psnr) < 45

@@ -97,3 +97,31 @@ def test_a_shaken_photographs_middle_frame_is_the_photograph():
 def _inner(photo, like):
     margin = (photo.shape[0] - like.shape[0]) // 2
     return photo[margin:-margin, margin:-margin]
+
+
+def test_the_path_is_as_long_as_it_is_wanted(tmp_path):
+    """A bright point on black, alone: its streak is as long as the camera's path."""
+    photo = np.zeros((120, 120, 3), np.uint8)
+    photo[60, 60] = 255
+    for length in (0.0, 4.0, 20.0):
+        (window,) = _shaken(photo, 41, shake=(length, length), roll=0.0, moving=0.0)
+        streak = np.argwhere(window.blurry[0].max(axis=-1) > 40)
+        reach = np.ptp(streak, axis=0)
+        assert np.hypot(*reach) <= length + 3  # the bicubic filter adds up to 1.5 px at both ends
+        assert np.hypot(*reach) >= length / 3  # the path may turn round
+
+
+def test_what_the_phone_adds_is_in_the_blurry_image_alone():
+    photo = np.full((80, 80, 3), 120, np.uint8)
+    (clean,) = _shaken(photo, 3, shake=(1, 2))
+    (phone,) = _shaken(photo, 3, shake=(1, 2), phone=True)
+    np.testing.assert_array_equal(phone.sharp, clean.sharp)
+    np.testing.assert_array_equal(clean.blurry[0], clean.sharp)
+    for blurry in phone.blurry:
+        noise = blurry.astype(int) - 120
+        assert 0 < np.abs(noise).mean() < 10
+        assert np.abs(noise.mean()) < 1
+
+
+def _shaken(photo, num_frames, **options):
+    return list(photo_windows(photo, num_frames, RESPONSES, [np.random.default_rng(3)], **options))

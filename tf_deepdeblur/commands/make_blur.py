@@ -2,6 +2,7 @@
 
     deepdeblur make_blur --output_dir ~/my_blur clips/
     deepdeblur make_blur --output_dir ~/shaken --from_photos photos/
+    deepdeblur make_blur --output_dir ~/hand --from_photos --max_frames 27 --shake 0,25 --phone photos/
     deepdeblur train --flagfile configs/gopro.cfg --data_dir ~/my_blur
 
 Inputs are videos, folders of frames, or folders of such. Footage should have 240 frames per second: below 120, what
@@ -42,6 +43,10 @@ _SETTINGS = (
         "fps", 0.0, "The camera's frames per second: of a folder of frames, or of a slowed video.", lower_bound=0.0
     ),
     flags.DEFINE_integer("takes", 4, "Pairs from each photograph.", lower_bound=1),
+    flags.DEFINE_list("shake", [], "Of photographs: shortest,longest path of the camera in pixels; else up to M - 1."),
+    flags.DEFINE_float("roll", 1.0, "Of photographs: the camera's greatest rotation in degrees.", lower_bound=0.0),
+    flags.DEFINE_float("moving", 0.5, "Part of the photographs' pairs in which something moves on its own.", 0.0, 1.0),
+    flags.DEFINE_bool("phone", False, "Of photographs: clip highlights, add a sensor's noise, compress with JPEG."),
     flags.DEFINE_integer("seed", 0, "Seed of M, split and camera shake.", lower_bound=0),
 )
 flags.DEFINE_alias("crf", "camera_response")  # its name until version 0.1
@@ -58,9 +63,11 @@ def main(argv: Sequence[str]) -> int:
     values = {flag.name: flag.value for flag in _SETTINGS}
     try:
         values["crop"] = tuple(map(int, values["crop"]))
+        values["shake"] = tuple(map(float, values["shake"]))
         settings = Settings(**values)
     except ValueError as error:
-        raise cli.UsageError(str(error) if isinstance(error, InputError) else f"--crop: {error}") from error
+        reason = str(error) if isinstance(error, InputError) else f"--crop and --shake: {error}"
+        raise cli.UsageError(reason) from error
     folder = Path(_OUTPUT_DIR.value).expanduser()
     sequences, unusable = plan(argv[1:], folder, settings, _TEST_FRACTION.value, _TEST_SEQUENCES.value)
     warnings, failures = make_blur(sequences, folder, settings)

@@ -133,6 +133,7 @@ class _Maker:
             "size_bytes": source.size_bytes,
             **values,
             "crop": list(settings.crop),
+            "shake": list(settings.shake),
             "crf_crc32": zlib.crc32(self._responses[0].signals.tobytes()) if is_table else "",
         }
         folder = self._output_dir / sequence.split / sequence.name
@@ -140,6 +141,8 @@ class _Maker:
             made = _read_record(folder)
             if made is None:
                 raise InputError(f"{folder}: has no settings.json of this tool; use a new `output_dir`")
+            # Before these were settings they had these values.
+            made = {"shake": [], "roll": 1.0, "moving": 0.5, "phone": False, **made}
             changed = [
                 f"{key} was {made.get(key)}, is now {new}" for key, new in record.items() if new != made.get(key)
             ]
@@ -222,10 +225,13 @@ class _Maker:
                 self._advance(1)
                 yield np.random.default_rng([settings.seed, number, take])
 
+        shaking = {name: getattr(settings, name) for name in ("shake", "roll", "moving", "phone")}
         try:
-            yield from photo_windows(photo, num_frames, self._responses, generators())
+            yield from photo_windows(photo, num_frames, self._responses, generators(), **shaking)
         except ValueError as error:
-            raise InputError(f"{source.path}: {error}; use a larger one or a smaller `max_frames`") from error
+            raise InputError(
+                f"{source.path}: {error}; use a larger one or a smaller `shake` or `max_frames`"
+            ) from error
 
     def _frames(self, source):
         """The frames of the wanted range, cut and made smaller."""

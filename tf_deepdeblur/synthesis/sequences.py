@@ -37,6 +37,7 @@ class Settings:
         fps: the camera's frames per second where the file does not say; 0 to believe the file.
         from_photos: whether the sources are photographs, shaken by ``camera_shake.shake_photo``.
         takes: pairs from each photograph.
+        shake, roll, moving, phone: how photographs are shaken, see ``windows.photo_windows``.
         seed: of all that is drawn.
 
     Raises:
@@ -56,6 +57,10 @@ class Settings:
     fps: float = 0.0
     from_photos: bool = False
     takes: int = 4
+    shake: tuple[float, ...] = ()
+    roll: float = 1.0
+    moving: float = 0.5
+    phone: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -75,6 +80,10 @@ class Settings:
             raise InputError("`crop` takes four whole numbers: left,top,width,height")
         if self.from_photos and self.odd_numbers[0] < 3:
             raise InputError("`from_photos` needs `min_frames=3` or more: one frame does not move")
+        if self.shake and (len(self.shake) != 2 or not 0 <= self.shake[0] <= self.shake[1] < math.inf):
+            raise InputError("`shake` takes the shortest and the longest path in pixels, like 0,25")
+        if not 0 <= self.roll < math.inf or not 0 <= self.moving <= 1:
+            raise InputError(f"`roll` must be degrees and `moving` from 0 to 1, got {self.roll} and {self.moving}")
 
     @property
     def odd_numbers(self) -> list[int]:

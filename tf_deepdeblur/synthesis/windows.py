@@ -10,6 +10,7 @@ from PIL import Image
 from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
 from tf_deepdeblur.synthesis.exposure import Exposure
 from tf_deepdeblur.synthesis.frames import Frame
+from tf_deepdeblur.synthesis.phone import Phone
 from tf_deepdeblur.synthesis.response import Response
 
 _PATH = (0.3, 1.0)  # shortest and longest camera path, in pixels per step between frames
@@ -95,18 +96,30 @@ def _forget(held, exposures, count):
 
 
 def photo_windows(
-    photo: np.ndarray, num_frames: int, responses: Sequence[Response], generators: Iterable[np.random.Generator]
+    photo: np.ndarray,
+    num_frames: int,
+    responses: Sequence[Response],
+    generators: Iterable[np.random.Generator],
+    *,
+    shake: tuple[float, ...] = (),
+    roll: float = 1.0,
+    moving: float = 0.5,
+    phone: bool = False,
 ) -> Iterator[Window]:
     """Windows that a shaking camera would see of a photograph, see ``camera_shake.shake_photo``.
 
-    The camera's path is at most M - 1 pixels long, so that neighbouring frames are about a pixel apart. In half of the
-    windows a part of the photograph moves on its own in front of it.
+    In some of the windows a part of the photograph moves on its own in front of it.
 
     Args:
         photo: uint8 [H, W, 3].
         num_frames: M, odd, at least 3.
         responses: the Responses to average with.
         generators: a numpy Generator for each window.
+        shake: shortest and longest path of the camera in pixels. Without it paths are at most M - 1 pixels long, so
+            that neighbouring frames are about a pixel apart.
+        roll: greatest rotation in degrees.
+        moving: part of the windows in which something moves on its own, 0 to 1.
+        phone: whether to add to the blurry images what a phone adds, see ``Phone``.
 
     Yields:
         Window, smaller than the photograph by what the motion would uncover; ``first`` counts them.
@@ -116,8 +129,13 @@ def photo_windows(
     """
     height, width = photo.shape[0] // 3, photo.shape[1] // 3
     for number, rng in enumerate(generators):
-        shake = Shake(pixels=rng.uniform(*_PATH) * (num_frames - 1))
-        moving_object = photo[:height, :width] if rng.random() < 0.5 else None
-        images = shake_photo(photo, num_frames, shake, rng, moving_object)
-        frames = (Frame(number, None, image, position > 0) for position, image in enumerate(images))
-        yield next(windows(frames, num_frames, num_frames, responses))
+        pixels = rng.uniform(*shake) if shake else rng.uniform(*_PATH) * (num_frames - 1)
+        moving_object = photo[:height, :width] if rng.random() < moving else None
+        images = shake_photo(photo, num_frames, Shake(pixels, roll), rng, moving_object)
+        frames = [Frame(number, None, image, position > 0) for position, image in enumerate(images)]
+        if not phone:
+            yield next(windows(frames, num_frames, num_frames, responses))
+            continue
+        camera = Phone.draw(rng)
+        window = next(windows(frames, num_frames, num_frames, [camera.response(r, rng) for r in responses]))
+        yield window._replace(blurry=[camera.compress(image) for image in window.blurry])

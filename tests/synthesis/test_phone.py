@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from tf_deepdeblur.data.blur import Exposure
-from tf_deepdeblur.data.phone import Phone
-from tf_deepdeblur.data.response import gamma_response, linear_response
+from tf_deepdeblur.synthesis.exposure import Exposure
+from tf_deepdeblur.synthesis.phone import Phone
+from tf_deepdeblur.synthesis.response import gamma_response, linear_response
 
 PLAIN = Phone(highlights=1.0, shot=0.0, read=0.0, quality=90)
 

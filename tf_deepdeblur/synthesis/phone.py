@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tf_deepdeblur.data.response import Response
+from tf_deepdeblur.synthesis.response import Response
 
 _HIGHLIGHTS = (1.0, 8.0)
 _WHITE = (250, 255)  # levels from here on count as clipped, the first of them hardly, the last fully
@@ -32,12 +32,12 @@ class Phone(NamedTuple):
     quality: int
 
     @classmethod
-    def draw(cls, rng):
+    def draw(cls, rng: np.random.Generator) -> "Phone":
         """A random phone; the logarithms of highlights and noise are uniform, and so is the quality."""
         highlights, shot, read = (float(np.exp(rng.uniform(*np.log(x)))) for x in (_HIGHLIGHTS, _SHOT, _READ))
         return cls(highlights, shot, read, int(rng.integers(_QUALITY[0], _QUALITY[1] + 1)))
 
-    def response(self, response, rng):
+    def response(self, response: Response, rng: np.random.Generator) -> Response:
         """The Response of a camera with these highlights and this noise, which is added in linear light."""
         first, last = _WHITE
         excess = np.clip((np.arange(256) - first) / (last - first), 0.0, 1.0)[:, None] ** 2
@@ -48,7 +48,7 @@ class Phone(NamedTuple):
 
         return Response(response.signals * (1 + (self.highlights - 1) * excess), observe)
 
-    def compress(self, image):
+    def compress(self, image: np.ndarray) -> np.ndarray:
         """What is left of a uint8 [H, W, 3] image after JPEG."""
         file = io.BytesIO()
         Image.fromarray(image).save(file, "JPEG", quality=self.quality)
