@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tests.hub_server import Hub
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models import hub as td_hub
+from tf_deepdeblur.models.saving import load_generator
 
 pytest.importorskip("huggingface_hub")
 
@@ -119,11 +121,20 @@ def test_other_bytes_than_the_recorded_ones_are_refused(call, hub):
 def test_damage_in_the_cache_is_found(call, hub):
     hub.commit("user/name", published())
     Path(call("download", "hf://user/name").stdout.split()[0]).write_bytes(b"damaged")
-    line = refused(call("download", "hf://user/name"))
-    assert "to download it again" in line
-    folder = Path(line.partition("remove ")[2].partition(" to")[0])
-    assert folder.is_dir()
+    folder = Path(refused(call("download", "hf://user/name")).rpartition(" ")[2])
     assert folder.name == "models--user--name"
+    shutil.rmtree(folder)
+    assert Path(call("download", "hf://user/name").stdout.split()[0]).read_bytes() == CONTENT
+
+
+def test_a_copied_repository_is_compared_too(tmp_path):
+    for name, content in published(b"no archive").items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="not a complete generator"):
+        load_generator(tmp_path)
+    (tmp_path / "generator.keras").write_bytes(b"something else")
+    with pytest.raises(InputError, match=r"generator\.keras: does not have the SHA-256 that model\.json records"):
+        load_generator(tmp_path)
 
 
 @pytest.mark.parametrize("missing", ["generator.keras", "model.json"])

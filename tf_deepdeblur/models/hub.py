@@ -60,15 +60,36 @@ def download(name: str) -> Download:
         commit = card.parent.name
         path = Path(fetch("generator.keras", revision=commit))
     try:
+        recorded = verify(path)
+    except InputError as error:
+        raise InputError(f"{name}: {error}; its folder in the cache is {path.parents[2]}") from error
+    if recorded is None:
+        raise InputError(f"{name}: its model.json records no SHA-256 of generator.keras; publish it again")
+    return Download(path, commit, recorded)
+
+
+def verify(path: Path) -> str | None:
+    """Compares a published ``generator.keras`` with the SHA-256 that the ``model.json`` beside it records.
+
+    Returns:
+        The SHA-256; None if there is no ``model.json``, or none that records one, or the file has another name.
+
+    Raises:
+        InputError: naming the file, if it is another one.
+    """
+    card = path.with_name("model.json")
+    if path.name != "generator.keras" or not card.is_file():
+        return None
+    try:
         recorded = json.loads(card.read_text(encoding="utf-8"))["sha256"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{name}: its model.json records no SHA-256 of generator.keras; publish it again") from error
+    except (ValueError, KeyError, TypeError):
+        return None
     if sha256(path) != recorded:
         raise InputError(
-            f"{name}: generator.keras does not have the SHA-256 that model.json records; remove {path.parents[2]} to "
-            "download it again, and do not trust the repository if that does not help"
+            f"{path}: does not have the SHA-256 that model.json records; remove both and get them again, and do not "
+            "trust their source if that does not help"
         )
-    return Download(path, commit, recorded)
+    return recorded
 
 
 def upload(folder: str | os.PathLike, files: Sequence[str], repository: str) -> str:

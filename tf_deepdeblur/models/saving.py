@@ -61,12 +61,14 @@ def load_generator(model: str | os.PathLike, dtype: str = "float32") -> Generato
         dtype: the dtype policy to compute in, for example "mixed_bfloat16".
 
     Raises:
-        InputError: naming the file, if it is missing or is not a generator of this package with all its weights.
+        InputError: naming the file, if it is missing, is not a generator of this package with all its weights, or lies
+            beside a ``model.json`` that records another SHA-256.
     """
     path = find_model(model)
     if path.suffix != ".keras":
         raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
     policy = keras.DTypePolicy(dtype)
+    hub.verify(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             arguments = _read_arguments(archive)
