@@ -206,6 +206,12 @@ def test_names_that_are_none(name):
         td_hub.download(name)
 
 
+@pytest.mark.parametrize("repository", ["user", "hf://user/name", "user/name@main"])
+def test_repositories_that_are_none(repository):
+    with pytest.raises(InputError, match=f"{repository}: not a repository; write user/name"):
+        td_hub.upload("folder", [], repository)
+
+
 def test_a_name_that_the_hub_cannot_have(call):
     assert refused(call("download", "hf://user/a--b")).startswith("hf://user/a--b: ")
 

@@ -56,8 +56,7 @@ def download(name: str) -> Download:
             match["repository"],
             local_files_only=not _is_online(huggingface_hub, match["repository"], match["revision"]),
         )
-        card = Path(fetch("model.json", revision=match["revision"]))
-        commit = card.parent.name
+        commit = Path(fetch("model.json", revision=match["revision"])).parent.name
         path = Path(fetch("generator.keras", revision=commit))
     try:
         recorded = verify(path)
@@ -103,7 +102,8 @@ def upload(folder: str | os.PathLike, files: Sequence[str], repository: str) -> 
     Raises:
         InputError: as ``download`` does; nothing is committed then.
     """
-    if not _NAME.fullmatch(PREFIX + repository):
+    match = _NAME.fullmatch(PREFIX + repository)
+    if not match or match["revision"]:
         raise InputError(f"{repository}: not a repository; write user/name")
     with _plain_errors(PREFIX + repository) as huggingface_hub:
         api = huggingface_hub.HfApi()
