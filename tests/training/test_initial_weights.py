@@ -53,6 +53,7 @@ def test_a_step_without_learning_leaves_them_as_they_are(tiny_config, source):
     assert_same(weights(config.run_dir), weights(source))
 
 
+@pytest.mark.slow
 def test_the_run_remembers_where_it_started(tiny_config, source, capsys):
     config = tiny_config(initial_weights=source)
     loop.train(config)
@@ -76,8 +77,16 @@ def test_a_resumed_run_does_not_need_them_and_ends_with_the_same_weights(tiny_co
     assert (tmp_path / "parts" / "initial_weights.json").read_text() == kept
 
 
+def begun(config):
+    """The folder of a run as it is before its first checkpoint."""
+    run = RunFolder(config.run_dir)
+    run.path.mkdir()
+    run.write_config(config, 0)
+    return run
+
+
 def test_a_run_cannot_begin_twice(tiny_config, source, tmp_path):
-    loop.train(tiny_config(initial_weights=source))
+    begun(tiny_config(initial_weights=source))
     other = shutil.copy(source, tmp_path / "other.keras")
     with pytest.raises(
         InputError, match=r"another model .`initial_weights` was .*source\.keras, is now .*other\.keras"
@@ -111,9 +120,7 @@ def test_weights_that_are_not_there(tiny_config, name):
 
 
 def test_a_damaged_record_is_called_so(tiny_config, source):
-    config = tiny_config(initial_weights=source, optimizer={"total_steps": 1})
-    loop.train(config)
-    run = RunFolder(config.run_dir)
+    run = begun(tiny_config(initial_weights=source))
     run.initial_weights.write_text("{")
     with pytest.raises(InputError, match=r"initial_weights\.json: is damaged"):
         read_training(run.generator)
