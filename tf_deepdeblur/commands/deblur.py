@@ -26,7 +26,9 @@ _MODEL = flags.DEFINE_string(
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "deblurred", "Folder to write to.")
 _TILE = flags.DEFINE_string(
-    "tile", "auto", "Side of the tiles in pixels: less takes less memory; 0 is off; auto suits the free memory."
+    "tile",
+    "auto",
+    "Side of the tiles in pixels. Smaller uses less memory; 0 disables tiling; auto fits the available memory.",
 )
 flags.register_validator(
     _TILE,
@@ -37,13 +39,13 @@ _PRECISION = flags.DEFINE_enum(
     "precision",
     "auto",
     ["auto", "float32", "bfloat16", "float16"],
-    "auto is bfloat16 where that is faster, else float32.",
+    "What the network computes in; auto is bfloat16 where that is measured to be faster, otherwise float32.",
 )
-_RECURSIVE = flags.DEFINE_bool("recursive", False, "Look into the folders in folders, too.")
-_SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Leave out what is in --output_dir already.")
-_JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 95, "Of JPEG, HEIC and lossy WebP.", 1, 100)
-_STRIP_METADATA = flags.DEFINE_bool("strip_metadata", False, "Drop EXIF data, colour profile, date and place.")
-_COMPARE = flags.DEFINE_bool("compare", False, "Also write pictures before | after to --output_dir/before_after.")
+_RECURSIVE = flags.DEFINE_bool("recursive", False, "Also look into subfolders.")
+_SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Skip files that are in --output_dir already.")
+_JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 95, "Quality of JPEG, HEIC and lossy WebP files.", 1, 100)
+_STRIP_METADATA = flags.DEFINE_bool("strip_metadata", False, "Do not keep EXIF data, colour profile, date and place.")
+_COMPARE = flags.DEFINE_bool("compare", False, "Also write before | after pictures to --output_dir/before_after.")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -4,8 +4,8 @@
     deepdeblur evaluate --model runs/k1 --model runs/k2 --model runs/k3 --benchmark gopro ... --output_dir results
 
 Writes into --output_dir: results.json, results.md (a table beside the paper's), sheet.png (best, median and worst
-image), images/ (the restored ones). Started again it goes on where it stopped. Of several models each gets a folder of
-its own with these, and results.md has a column for each.
+image), images/ (the restored ones). An interrupted evaluation continues when it is started again. Several models get a
+folder each, and results.md has a column for each.
 """
 
 import functools
@@ -21,14 +21,16 @@ _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_no
 _MODEL = flags.DEFINE_multi_string(
     "model",
     None,
-    "Run folder, .keras, SavedModel, .tflite, or hf://user/name; once for every model to compare.",
+    "A run folder, a .keras file, a SavedModel folder, a .tflite file, or hf://user/name; repeat it to compare models.",
     required=True,
 )
-_BENCHMARK = flags.DEFINE_enum("benchmark", None, _BENCHMARKS, "Which data set and protocol.", required=True)
+_BENCHMARK = flags.DEFINE_enum("benchmark", None, _BENCHMARKS, "Test set, and with it the protocol.", required=True)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.", required=True)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True)
-_BLUR_KEY = flags.DEFINE_enum("blur_key", "blur_gamma", ["blur_gamma", "blur"], "Which blur of gopro.")
-_LIMIT = flags.DEFINE_integer("limit", None, "Only so many images, spread evenly.", lower_bound=1)
+_BLUR_KEY = flags.DEFINE_enum(
+    "blur_key", "blur_gamma", ["blur_gamma", "blur"], "Blurry images of gopro; blur_gamma is the paper's."
+)
+_LIMIT = flags.DEFINE_integer("limit", None, "Evaluate only this many images, spread evenly.", lower_bound=1)
 _PRECISION = flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "What the network computes in."
 )

@@ -25,17 +25,23 @@ _MODEL = flags.DEFINE_string(
     "model", None, "A run folder, a .keras file or hf://user/name; default: the network that comes with the package."
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "exported", "Folder to write to.")
-_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel. Without this and --tflite: both.")
-_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files.")
-_QUANTIZE = flags.DEFINE_list("quantize", ["none"], "Of TFLite: none, float16, dynamic, int8, several, or all.")
-_CALIBRATION_DIR = flags.DEFINE_string(
-    "calibration_dir", None, "Blurry images to calibrate int8 and to verify with; default: embedded photographs."
+_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel only; default: both formats.")
+_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files only; default: both formats.")
+_QUANTIZE = flags.DEFINE_list(
+    "quantize", ["none"], "TFLite files to write: none (float32), float16, dynamic, int8, several of them, or all."
 )
-_FIXED_SIZE = flags.DEFINE_string("fixed_size", None, "HxW: the only image size of the TFLite files; default: any.")
+_CALIBRATION_DIR = flags.DEFINE_string(
+    "calibration_dir", None, "Blurry images to calibrate int8 and to verify with; default: scikit-image's photographs."
+)
+_FIXED_SIZE = flags.DEFINE_string(
+    "fixed_size", None, "Only image size of the TFLite files, HEIGHTxWIDTH; default: any size."
+)
 _SERVING_VERSION = flags.DEFINE_integer(
     "serving_version", None, "Write saved_model/<version>/, as TensorFlow Serving wants it.", lower_bound=1
 )
-_TIMING_SIZE = flags.DEFINE_string("timing_size", None, "HxW of the image to measure speed with; default: 256x256.")
+_TIMING_SIZE = flags.DEFINE_string(
+    "timing_size", None, "Size of the image to measure speed with, HEIGHTxWIDTH; default: 256x256."
+)
 
 
 def main(argv: Sequence[str]) -> int:

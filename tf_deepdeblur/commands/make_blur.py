@@ -5,13 +5,13 @@
     deepdeblur make_blur --output_dir ~/hand --from_photos --max_frames 27 --shake 0,25 --phone photos/
     deepdeblur train --flagfile configs/gopro.cfg --data_dir ~/my_blur
 
-Inputs are videos, folders of frames, or folders of such. Footage should have 240 frames per second: below 120, what
-moves fast leaves ghosts instead of smears. Averages M successive frames; sharp/ has the one in the middle (section 2 of
-the paper), blur_gamma/ their mean in linear light seen through the response curve again, blur/ the plain mean of their
-levels: with --camera_response=linear both are equal. A part of the sequences goes to test/; one alone goes to train/.
+Inputs are videos, folders of frames, or folders of such. Footage should have 240 frames per second; below 120,
+fast motion leaves ghosts instead of smears. M successive frames are averaged (section 2 of the paper): sharp/ has the
+middle frame, blur_gamma/ the mean in linear light seen through the response curve again, blur/ the plain mean of the
+levels. With --camera_response=linear both are equal. A fraction of the sequences goes to test/; a single one to train/.
 
-Started again with the same command it goes on where it stopped. Look at contact_sheet.png before training; manifest.csv
-tells each pair's frames, exposure (s), PSNR (dB) and motion per frame (px, 90th percentile).
+The same command continues an interrupted run. Look at contact_sheet.png before training; manifest.csv has each pair's
+frames, exposure (s), PSNR (dB) and motion per frame (px, 90th percentile).
 """
 
 import sys
@@ -24,30 +24,38 @@ from tf_deepdeblur import cli, runtime
 from tf_deepdeblur.errors import InputError
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the data set to make.", required=True)
-_FROM_PHOTOS = flags.DEFINE_bool("from_photos", False, "The inputs are photographs: shake a camera in front of them.")
-_TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.33, "Part of the sequences for test/.", 0.0, 1.0)
-_TEST_SEQUENCES = flags.DEFINE_list("test_sequences", [], "Names of the inputs for test/, instead of drawing them.")
+_FROM_PHOTOS = flags.DEFINE_bool("from_photos", False, "The inputs are photographs; simulate a shaking camera.")
+_TEST_FRACTION = flags.DEFINE_float("test_fraction", 0.33, "Fraction of the sequences that go to test/.", 0.0, 1.0)
+_TEST_SEQUENCES = flags.DEFINE_list(
+    "test_sequences", [], "Names of the inputs that go to test/, instead of a random choice."
+)
 _SETTINGS = (
     _FROM_PHOTOS,
-    flags.DEFINE_integer("min_frames", 7, "Least M; M is odd, drawn per sequence.", lower_bound=1),
-    flags.DEFINE_integer("max_frames", 13, "Greatest M.", lower_bound=1),
-    flags.DEFINE_string("camera_response", "gamma", "Response curve: gamma, linear, or a CSV file of level,signal."),
+    flags.DEFINE_integer(
+        "min_frames", 7, "Least number M of frames to average; M is odd and random for each sequence.", lower_bound=1
+    ),
+    flags.DEFINE_integer("max_frames", 13, "Greatest number of frames to average.", lower_bound=1),
+    flags.DEFINE_string(
+        "camera_response", "gamma", "Response curve: gamma, linear, or a CSV file with rows of level,signal."
+    ),
     flags.DEFINE_float("gamma", 2.2, "Exponent of --camera_response=gamma, from 0.1 to 10."),
-    flags.DEFINE_integer("stride", 0, "Frames from one window to the next; 0: M - overlap.", lower_bound=0),
+    flags.DEFINE_integer(
+        "stride", 0, "Frames from the start of a window to the next; 0 is M - overlap.", lower_bound=0
+    ),
     flags.DEFINE_integer("overlap", 0, "Frames that neighbouring windows share.", lower_bound=0),
     flags.DEFINE_integer("first_frame", 0, "First frame to use.", lower_bound=0),
-    flags.DEFINE_integer("last_frame", 0, "First frame not to use any more; 0 for all.", lower_bound=0),
-    flags.DEFINE_list("crop", [], "left,top,width,height: the part of the frame to use."),
-    flags.DEFINE_integer("downscale", 1, "Make frames smaller by this factor first.", lower_bound=1),
+    flags.DEFINE_integer("last_frame", 0, "Frame to stop before; 0 uses all.", lower_bound=0),
+    flags.DEFINE_list("crop", [], "Part of the frame to use: left,top,width,height."),
+    flags.DEFINE_integer("downscale", 1, "Downscale the frames by this factor first.", lower_bound=1),
     flags.DEFINE_float(
         "fps", 0.0, "The camera's frames per second: of a folder of frames, or of a slowed video.", lower_bound=0.0
     ),
-    flags.DEFINE_integer("takes", 4, "Pairs from each photograph.", lower_bound=1),
+    flags.DEFINE_integer("takes", 4, "Pairs to make from each photograph.", lower_bound=1),
     flags.DEFINE_list("shake", [], "Of photographs: shortest,longest path of the camera in pixels; else up to M - 1."),
     flags.DEFINE_float("roll", 1.0, "Of photographs: the camera's greatest rotation in degrees.", lower_bound=0.0),
     flags.DEFINE_float("moving", 0.5, "Part of the photographs' pairs in which something moves on its own.", 0.0, 1.0),
     flags.DEFINE_bool("phone", False, "Of photographs: clip highlights, add a sensor's noise, compress with JPEG."),
-    flags.DEFINE_integer("seed", 0, "Seed of M, split and camera shake.", lower_bound=0),
+    flags.DEFINE_integer("seed", 0, "Seed of M, the split and the camera shake.", lower_bound=0),
 )
 flags.DEFINE_alias("crf", "camera_response")  # its name until version 0.1
 

@@ -4,8 +4,8 @@
     deepdeblur train --flagfile configs/gopro.cfg --dataset store --data_dir ~/gopro.store
     deepdeblur pack --verify --output ~/gopro.store
 
-Both parts, train and test, go into the file, which takes 6 bytes per pixel: 17 GiB for GOPRO_Large. Started again with
-the same command it goes on where it stopped. Training gives the same samples as from the folder, bit for bit.
+The file holds training and validation images and takes 6 bytes per pixel of a pair: 17 GiB for GOPRO_Large. The same
+command continues an interrupted run. Training sees samples that are bit-identical to those from the folder.
 """
 
 import sys
@@ -18,9 +18,11 @@ from tf_deepdeblur import cli, runtime
 
 _DATASET = flags.DEFINE_enum("dataset", "gopro", ["gopro", "reds", "pairs"], "Layout of --data_dir.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data set.")
-_BLUR_KEY = flags.DEFINE_enum("blur_key", "blur_gamma", ["blur_gamma", "blur"], "Which blurry images of gopro.")
-_OUTPUT = flags.DEFINE_string("output", None, "The packed store.", required=True)
-_VERIFY = flags.DEFINE_bool("verify", False, "Compare every image in --output with its checksum, instead of packing.")
+_BLUR_KEY = flags.DEFINE_enum(
+    "blur_key", "blur_gamma", ["blur_gamma", "blur"], "Blurry images of gopro; blur_gamma is the paper's."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File to write, or to verify.", required=True)
+_VERIFY = flags.DEFINE_bool("verify", False, "Do not pack; compare every image in --output with its checksum.")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,10 +1,10 @@
-"""Trains the multi-scale network; started again with the same --run_dir it resumes.
+"""Trains the multi-scale network; the same --run_dir resumes an interrupted run.
 
     deepdeblur train --flagfile configs/demo.cfg
     deepdeblur train --flagfile configs/gopro.cfg --data_dir ~/GOPRO_Large --run_dir runs/gopro
     deepdeblur train --flagfile configs/finetune.cfg --initial_weights shake --data_dir my_pairs --run_dir runs/mine
 
-With --initial_weights the network's flags (--num_scales to --global_residual) may be left out: they are the weights'.
+With --initial_weights, leave out the flags of the network (--num_scales to --global_residual).
 Writes into --run_dir: config.cfg, checkpoints/, metrics.jsonl, tensorboard/, samples/, generator.keras.
 """
 
