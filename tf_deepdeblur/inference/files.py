@@ -309,7 +309,10 @@ def _restore_photo(deblur, job, output, advance):
     restored = photo.with_image(deblur(photo.image, advance))
     if not output.keep_metadata:
         restored = restored.without_metadata()
-    content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
+    try:
+        content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
+    except ValueError as error:  # EXIF data beyond what the format holds
+        raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
     _record(job)
     write_atomically(job.target, content)
     if output.comparisons:

@@ -47,6 +47,7 @@ class Checkpoints:
         self._graph = tf.train.Checkpoint(**variables, step=self.step, best_psnr=self.best_psnr)
         self._last = _manager(self._graph, Path(folder) / "last", _KEEP)
         self._best = _manager(self._graph, Path(folder) / "best", 1)
+        self._saved_step = None  # of the newest checkpoint that is known to be whole
 
     @property
     def latest(self) -> str | None:
@@ -68,7 +69,8 @@ class Checkpoints:
         for path in reversed(self._last.checkpoints):
             try:
                 self._graph.restore(path).assert_consumed()
-                return int(self.step.numpy())
+                self._saved_step = int(self.step.numpy())
+                return self._saved_step
             except (tf.errors.OpError, AssertionError, ValueError, IndexError) as error:
                 failures.append(f"{path}: cannot be restored ({str(error).strip().splitlines()[0]})")
                 logging.warning("%s; trying the one before", failures[-1])
@@ -83,8 +85,9 @@ class Checkpoints:
             InputError: if it cannot be written; the checkpoints before it stay.
         """
         self.step.assign(step)
-        if self.latest is None or not self.latest.endswith(f"step-{step}"):
+        if step != self._saved_step:  # a damaged file of this step, which was passed over, is written again
             self._write(self._last, step)
+            self._saved_step = step
 
     def save_best(self, step: int, score: float) -> bool:
         """Saves the state as the best one if ``score``, a PSNR in dB, is the highest so far; returns whether it is."""
