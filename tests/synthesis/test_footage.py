@@ -11,7 +11,7 @@ STEADY = [1.0, 1.1, 0.9, 1.0, 1.0, 1.1]
 
 
 def window(differences=(), times=()):
-    return Window(0, [], PHOTO, PHOTO, list(times), list(differences))
+    return Window(0, [], PHOTO, (PHOTO, PHOTO), list(times), list(differences))
 
 
 def footage(rate=240.0, *seen):

@@ -54,5 +54,5 @@ def test_draws_are_within_their_limits_and_differ():
     phones = [Phone.draw(np.random.default_rng(seed)) for seed in range(200)]
     lows, highs = np.min(phones, axis=0), np.max(phones, axis=0)
     assert (lows >= [1, 1e-5, 1e-4, 75]).all()
-    assert (highs <= [8 + 1e-9, 1e-3 + 1e-9, 2e-3 + 1e-9, 98]).all()
+    assert (highs <= [3 + 1e-9, 5e-4 + 1e-9, 1e-3 + 1e-9, 98]).all()
     assert (highs > 1.2 * lows).all()

@@ -30,7 +30,8 @@ def test_a_window_is_the_exact_mean_of_its_frames(num_frames, stride):
         np.testing.assert_array_equal(window.blurry[0], exact(inside, 2.2))
         np.testing.assert_array_equal(window.blurry[1], exact(inside, 1.0))
         assert window.sharp is inside[num_frames // 2].image
-        assert window.before is inside[max(num_frames // 2 - 1, 0)].image
+        assert window.neighbours[0] is inside[max(num_frames // 2 - 1, 0)].image
+        assert window.neighbours[1] is window.sharp
         assert window.times == [frame.time for frame in inside]
         assert len(window.differences) == num_frames - 1
 
@@ -80,7 +81,7 @@ def test_memory_does_not_grow_with_the_length_of_the_footage():
     assert peak(600) < 1.2 * peak(60)
 
 
-def test_a_shaken_photographs_middle_frame_is_the_photograph():
+def test_the_sharp_image_is_the_photograph():
     photo = np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8)
     generators = [np.random.default_rng(seed) for seed in range(4)]
     found = list(photo_windows(photo, 7, RESPONSES, generators))
@@ -109,6 +110,26 @@ def test_the_path_is_as_long_as_it_is_wanted(tmp_path):
         reach = np.ptp(streak, axis=0)
         assert np.hypot(*reach) <= length + 3  # the bicubic filter adds up to 1.5 px at both ends
         assert np.hypot(*reach) >= length / 3  # the path may turn round
+
+
+def test_the_photograph_lies_at_the_centre_of_gravity_of_its_blurry_image():
+    """A small bright square alone on black, in linear light."""
+    photo = np.zeros((120, 120, 3), np.uint8)
+    photo[55:65, 55:65] = 255
+    for seed in range(5):
+        generators = [np.random.default_rng(seed)]
+        (window,) = photo_windows(photo, 41, RESPONSES, generators, shake=(20.0, 20.0), roll=2.0, moving=0.0)
+        light = window.blurry[1][..., 0] / window.blurry[1][..., 0].sum()
+        centre = [(light.sum(axis=1 - axis) * np.arange(light.shape[axis])).sum() for axis in (0, 1)]
+        height, width = light.shape
+        assert centre == pytest.approx([(height - 1) / 2, (width - 1) / 2], abs=0.15)
+
+
+def test_no_shake_and_no_roll_leave_the_photograph_as_it_is():
+    photo = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)
+    (window,) = _shaken(photo, 3, shake=(0, 0), roll=0.0, moving=0.0)
+    for blurry in window.blurry:
+        np.testing.assert_array_equal(blurry, window.sharp)
 
 
 def test_what_the_phone_adds_is_in_the_blurry_image_alone():

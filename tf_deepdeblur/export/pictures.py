@@ -80,8 +80,8 @@ def _shaken(names, sizes):
         name = names[number % len(names)]
         shaken = [min(side, _SHAKEN_SIDE) + _SHAKE_ROOM for side in size]
         photo = _part(read_image(Path(PHOTOGRAPHS) / name), shaken, rng)
-        frames = shake_photo(photo, _SHAKE_FRAMES, Shake(pixels=rng.uniform(*_SHAKE_PIXELS)), rng)
-        made.append(_pair(name, *blur_pair(frames), size, rng))
+        frames, sharp = shake_photo(photo, _SHAKE_FRAMES, Shake(pixels=rng.uniform(*_SHAKE_PIXELS)), rng)
+        made.append(_pair(name, blur_pair(frames)[0], sharp, size, rng))
     return made
 
 

@@ -28,7 +28,9 @@ class Shake:
 def trajectory(num_frames: int, shake: Shake, rng: np.random.Generator) -> np.ndarray:
     """A smooth random camera path: array [num_frames, 4] of x, y (pixels), roll (radians) and log zoom.
 
-    Each coordinate is a random cubic in time; the path starts anywhere and passes zero at the middle frame.
+    Each coordinate is a random cubic in time, and its mean over the exposure is zero. So the photograph, at the pose
+    zero, lies at the centre of gravity of its blurry image. The middle frame would lie off it by an amount that no
+    network can tell from the blurry image: run backwards, the same path makes the same blur.
     """
     time = np.linspace(-1.0, 1.0, num_frames)
     powers = np.stack([time, time**2, time**3])
@@ -37,7 +39,7 @@ def trajectory(num_frames: int, shake: Shake, rng: np.random.Generator) -> np.nd
     path[:2] *= shake.pixels / length
     for row, limit in ((2, np.radians(shake.degrees)), (3, shake.zoom)):
         path[row] *= rng.uniform(-1, 1) * limit / np.ptp(path[row])
-    return path.T
+    return (path - path.mean(axis=1, keepdims=True)).T
 
 
 def shake_photo(
@@ -46,8 +48,8 @@ def shake_photo(
     shake: Shake,
     rng: np.random.Generator,
     moving_object: np.ndarray | None = None,
-) -> list[np.ndarray]:
-    """Frames that a shaking camera would have seen; the middle one is the photograph itself, untouched.
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames that a shaking camera would have seen, and the sharp image that their mean blurs.
 
     Args:
         photo: uint8 [H, W, 3].
@@ -58,12 +60,14 @@ def shake_photo(
             of it, at a random place, and follows a path of its own.
 
     Returns:
-        A list of uint8 images [H - 2m, W - 2m, 3]: the margin m that the motion would uncover is cut off.
+        (frames, sharp): uint8 images [H - 2m, W - 2m, 3]; the margin m that the motion would uncover is cut off.
+        ``sharp`` is the photograph itself, untouched but for the moving object, at the mean of the frames' poses.
 
     Raises:
         ValueError: if the motion leaves nothing of the photograph.
     """
-    path = trajectory(num_frames, shake, rng)
+    still = np.zeros((1, 4))
+    path = np.concatenate([trajectory(num_frames, shake, rng), still])
     margin = _margin(path, photo.shape)
     if min(photo.shape[:2]) <= 2 * margin:
         size = f"{photo.shape[1]}x{photo.shape[0]}"
@@ -71,8 +75,10 @@ def shake_photo(
     inner = tuple(slice(margin, side - margin) for side in photo.shape[:2])
     frames = [_move(_signal(photo), pose)[inner] for pose in path]
     if moving_object is not None:
-        _put_in_front(frames, moving_object, path + trajectory(num_frames, shake, rng), rng)
-    return [respond(frame, gamma=1.0) for frame in frames]
+        own_path = np.concatenate([trajectory(num_frames, shake, rng), still])
+        _put_in_front(frames, moving_object, path + own_path, rng)
+    *frames, sharp = (respond(frame, gamma=1.0) for frame in frames)
+    return frames, sharp
 
 
 def _put_in_front(frames, image, path, rng):

@@ -55,8 +55,9 @@ def make_demo_dataset(folder: str | os.PathLike, seed: int = 0) -> Path:
                 height, width = photo.shape[0] // 3, photo.shape[1] // 3
                 moving_object = read_image(Path(PHOTOGRAPHS) / other)[:height, :width]
             shake = Shake(pixels=rng.uniform(*_PIXELS))
-            pair = blur_pair(shake_photo(photo, _NUM_FRAMES, shake, rng, moving_object))
-            for kind, image in zip(("blur", "sharp"), pair, strict=True):
+            frames, sharp = shake_photo(photo, _NUM_FRAMES, shake, rng, moving_object)
+            blurry, _ = blur_pair(frames)
+            for kind, image in (("blur", blurry), ("sharp", sharp)):
                 (part / split / kind).mkdir(parents=True, exist_ok=True)
                 write_image(part / split / kind / f"{Path(name).stem}_{take}.png", image)
         try:

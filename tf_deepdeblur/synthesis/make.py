@@ -301,7 +301,7 @@ def _write_pair(folder, name, window, fps, rate):
     """
     times = [time for time in window.times if time is not None]
     fps = fps or ((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
-    pixels = motion(window.before, window.sharp)
+    pixels = motion(*window.neighbours)
     row = {
         "file": name,
         "first_frame": window.first,

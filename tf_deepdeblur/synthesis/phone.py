@@ -8,10 +8,10 @@ from PIL import Image
 
 from tf_deepdeblur.synthesis.response import Response
 
-_HIGHLIGHTS = (1.0, 8.0)
+_HIGHLIGHTS = (1.0, 3.0)
 _WHITE = (250, 255)  # levels from here on count as clipped, the first of them hardly, the last fully
-_SHOT = (1e-5, 1e-3)  # a sensor that holds 100,000 to 1,000 electrons
-_READ = (1e-4, 2e-3)
+_SHOT = (1e-5, 5e-4)  # a sensor that holds 100,000 to 2,000 electrons
+_READ = (1e-4, 1e-3)
 _QUALITY = (75, 98)
 
 

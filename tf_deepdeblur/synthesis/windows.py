@@ -14,6 +14,7 @@ from tf_deepdeblur.synthesis.phone import Phone
 from tf_deepdeblur.synthesis.response import Response
 
 _PATH = (0.3, 1.0)  # shortest and longest camera path, in pixels per step between frames
+_ZOOM, _ZOOM_PIXELS = 0.01, 16.0  # greatest change of scale, of paths so long and longer; less of shorter ones
 _THUMB = 8  # thumbnails that are compared have an eighth of the frame's sides
 
 
@@ -23,8 +24,8 @@ class Window(NamedTuple):
     Attributes:
         first: number of its first frame in the source.
         blurry: the images that the exposures make, in the order of the responses; uint8 [H, W, 3] each.
-        sharp: the middle frame.
-        before: the frame before the middle one (the middle one itself if M = 1).
+        sharp: what the blurry images should look like: the middle frame; of a shaken photograph, the photograph.
+        neighbours: the frame before the middle one (the middle one itself if M = 1), and the middle one.
         times: seconds of all M frames; None each without a clock.
         differences: mean absolute difference of each two neighbours in grey levels, over thumbnails; M - 1 numbers.
     """
@@ -32,7 +33,7 @@ class Window(NamedTuple):
     first: int
     blurry: list[np.ndarray]
     sharp: np.ndarray
-    before: np.ndarray
+    neighbours: tuple[np.ndarray, np.ndarray]
     times: list[float | None]
     differences: list[float]
 
@@ -74,7 +75,7 @@ def windows(frames: Iterable[Frame], num_frames: int, stride: int, responses: Se
                 first=held[0][0].number,
                 blurry=[exposure.observed() for exposure in exposures],
                 sharp=held[middle][0].image,
-                before=held[max(middle - 1, 0)][0].image,
+                neighbours=(held[max(middle - 1, 0)][0].image, held[middle][0].image),
                 times=[frame.time for frame, _ in held],
                 differences=[difference for _, difference in held][1:],
             )
@@ -131,11 +132,11 @@ def photo_windows(
     for number, rng in enumerate(generators):
         pixels = rng.uniform(*shake) if shake else rng.uniform(*_PATH) * (num_frames - 1)
         moving_object = photo[:height, :width] if rng.random() < moving else None
-        images = shake_photo(photo, num_frames, Shake(pixels, roll), rng, moving_object)
+        zoom = _ZOOM * min(pixels / _ZOOM_PIXELS, 1)
+        images, sharp = shake_photo(photo, num_frames, Shake(pixels, roll, zoom), rng, moving_object)
         frames = [Frame(number, None, image, position > 0) for position, image in enumerate(images)]
-        if not phone:
-            yield next(windows(frames, num_frames, num_frames, responses))
-            continue
-        camera = Phone.draw(rng)
-        window = next(windows(frames, num_frames, num_frames, [camera.response(r, rng) for r in responses]))
-        yield window._replace(blurry=[camera.compress(image) for image in window.blurry])
+        camera = Phone.draw(rng) if phone else None
+        seen_through = [camera.response(response, rng) for response in responses] if phone else responses
+        window = next(windows(frames, num_frames, num_frames, seen_through))
+        blurry = [camera.compress(image) for image in window.blurry] if phone else window.blurry
+        yield window._replace(blurry=blurry, sharp=sharp)
