@@ -1,10 +1,13 @@
 """The plan finds every picture once, overwrites no input and loses no file; good files are restored, bad ones named."""
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 import av
@@ -14,6 +17,7 @@ from PIL import Image
 
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.inference import files
 from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
 from tf_deepdeblur.io import sixteen_bit
 from tf_deepdeblur.io.photo import read_photo
@@ -358,6 +362,59 @@ def test_an_interruption_leaves_no_half_file(folder, restore, tmp_path):
     ):
         restore(interrupted)
     assert written(tmp_path) == ["a.png"]
+
+
+def test_the_next_photograph_is_read_and_the_last_one_written_while_the_network_runs(
+    folder, restore, tmp_path, monkeypatch
+):
+    are_read = {name: threading.Event() for name in ("a.png", "b.png", "c.png")}
+
+    def read(path):
+        are_read[path.name].set()
+        return read_photo(path)
+
+    def deblur(image, progress=None):
+        number = image.shape[0] - 20
+        if number < 2:
+            assert are_read["bc"[number] + ".png"].wait(10)
+        deadline = time.monotonic() + 10
+        while number and not (tmp_path / "out" / ("ab"[number - 1] + ".png")).exists():
+            assert time.monotonic() < deadline
+        return image
+
+    monkeypatch.setattr(files, "read_photo", read)
+    for number, name in enumerate(are_read):
+        Image.fromarray(noise(20 + number)).save(folder / name)
+    assert restore(deblur) == []
+    assert written(tmp_path) == list(are_read)
+
+
+def test_failures_of_reading_restoring_and_writing_are_told_in_the_order_of_the_files(folder, restore, tmp_path):
+    def refusing(image, progress=None):
+        if image.shape[0] == 21:
+            raise InputError("memory does not suffice")
+        return image
+
+    for number, name in enumerate(("a.png", "b.png", "d.png")):
+        Image.fromarray(noise(20 + number)).save(folder / name)
+    (folder / "c.png").write_text("hello")
+    for name in "ad":
+        (tmp_path / "out" / f"{name}.png" / "in the way").mkdir(parents=True)
+    assert [line.split(": ")[0] for line in restore(refusing)] == [str(folder / f"{name}.png") for name in "abcd"]
+
+
+def test_an_interrupted_video_leaves_nothing(folder, restore, tmp_path):
+    write_video(folder / "clip.mp4", [noise(48, 64)] * 30)
+    count = itertools.count()
+
+    def interrupted(image, progress=None):
+        if next(count) == 20:
+            raise KeyboardInterrupt
+        return image
+
+    with pytest.raises(KeyboardInterrupt, match="interrupted: 0 of 1 files are restored"):
+        restore(interrupted)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_16_bits_reach_the_network_and_alpha_does_not(folder, restore, tmp_path):

@@ -27,6 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_deepdeblur import metrics
+from tf_deepdeblur.background import WriteBehind, read_ahead
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler, report, sheet
 from tf_deepdeblur.evaluation.testsets import Sample, TestSet, open_references
@@ -82,36 +83,21 @@ def evaluate(
     write_atomically(rows_file, "".join(json.dumps(entry) + "\n" for entry in (header, *rows.values())))
 
     score = _kohler_scores if test_set.name == "kohler" else _scores
+    todo = [sample for sample in samples if sample.name not in rows]
     warm_sizes = set()
-    for sample in progress(samples):
-        if sample.name in rows:
-            continue
-        blurry = read_image(sample.blurry)
-        if not warm_sizes:  # restored once untimed, so that a test set of one image has a time too
-            deblur(blurry)
-            warm_sizes.add(blurry.shape)
-        start = time.perf_counter()
-        restored = np.asarray(deblur(blurry))
-        seconds = time.perf_counter() - start if blurry.shape in warm_sizes else None
-        warm_sizes.add(blurry.shape)
-        if restored.dtype != np.uint8 or restored.shape != blurry.shape:
-            raise InputError(
-                f"{sample.blurry}: the model returned {restored.dtype} {restored.shape} for uint8 {blurry.shape}; "
-                "use a deblurring model"
-            )
-        path = _restored(output_dir, sample.name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, restored)
-        row = {"name": sample.name, "seconds": seconds, "blurry": {}}
-        if sample.references:
-            references = open_references(sample)
-            try:
-                row |= score(restored, references) | {"blurry": score(blurry, references)}
-            except ValueError as error:
-                raise InputError(f"{sample.blurry}: cannot be scored ({error}); leave it out") from error
-        rows[sample.name] = row
-        with rows_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    with read_ahead(map(_read, todo), ahead=1) as images, WriteBehind(limit=1) as writing:
+        for sample, (blurry, references) in zip(progress(todo), images, strict=True):
+            restored, seconds = _restore(deblur, sample, blurry, warm_sizes)
+            writing.call(_write, _restored(output_dir, sample.name), restored)
+            row = {"name": sample.name, "seconds": seconds, "blurry": {}}
+            if references:
+                try:
+                    row |= score(restored, references) | {"blurry": score(blurry, references)}
+                except ValueError as error:
+                    raise InputError(f"{sample.blurry}: cannot be scored ({error}); leave it out") from error
+            rows[sample.name] = row
+            with rows_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
 
     results = report.summarise([rows[sample.name] for sample in samples], header, len(test_set.samples))
     write_atomically(
@@ -120,6 +106,35 @@ def evaluate(
     report.write_comparison({"restored": results}, output_dir)
     write_image(output_dir / "sheet.png", _sheet(results, by_name, output_dir))
     return results
+
+
+def _read(sample):
+    """The blurry image and its references; a single one is decoded, of the many of Koehler's they are read later."""
+    blurry = read_image(sample.blurry)
+    references = open_references(sample) if sample.references else ()
+    return blurry, [references[0]] if len(references) == 1 else references
+
+
+def _restore(deblur, sample, blurry, warm_sizes):
+    """The restored image, and the seconds it took, or None for the first image of its size."""
+    if not warm_sizes:  # restored once untimed, so that a test set of one image has a time too
+        deblur(blurry)
+        warm_sizes.add(blurry.shape)
+    start = time.perf_counter()
+    restored = np.asarray(deblur(blurry))
+    seconds = time.perf_counter() - start if blurry.shape in warm_sizes else None
+    warm_sizes.add(blurry.shape)
+    if restored.dtype != np.uint8 or restored.shape != blurry.shape:
+        raise InputError(
+            f"{sample.blurry}: the model returned {restored.dtype} {restored.shape} for uint8 {blurry.shape}; "
+            "use a deblurring model"
+        )
+    return restored, seconds
+
+
+def _write(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, image)
 
 
 def _restored(output_dir, name):

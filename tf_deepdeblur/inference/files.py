@@ -20,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from tf_deepdeblur.background import WriteBehind, read_ahead
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import atomic_write, remove_abandoned, write_atomically
 from tf_deepdeblur.io.paths import printable, require_regular_file
@@ -43,6 +44,7 @@ _SUFFIXES = PHOTO_SUFFIXES | VIDEO_SUFFIXES | _REFUSED_SUFFIXES
 _RECORD = ".made_from.jsonl"
 _BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
 _WIDEST_JPEG = 65_500
+_FRAMES = 4  # that are decoded ahead of the network, and as many that wait to be encoded
 
 Deblur = Callable[[np.ndarray, Callable[[float], object]], np.ndarray]
 """A Deblurrer: takes a uint8 or uint16 image [H, W, 3] and a function to call with the share that is done."""
@@ -284,54 +286,91 @@ def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[s
     for folder in {job.target.parent for job in jobs}:
         with contextlib.suppress(OSError):
             remove_abandoned(folder)
-    failures, num_restored = [], 0
     sizes = [_megapixels(job) for job in jobs]
-    with tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=_BAR, disable=not any(sizes)) as bar:
-        for job, size in zip(jobs, sizes, strict=True):
-            bar.set_description_str(printable(job.source.name))
-            advance = _advance(bar, size)
-            try:
-                require_regular_file(job.source)
-                job.target.parent.mkdir(parents=True, exist_ok=True)
-                (_restore_video if job.is_video else _restore_photo)(deblur, job, output, advance)
-                num_restored += 1
-            except (InputError, OSError, MemoryError) as error:
-                failures.append(printable(_line(job, error)))
-            except KeyboardInterrupt as error:
-                done = f"interrupted: {num_restored} of {len(jobs)} files are restored"
-                raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
-            advance(1.0)
-    return failures
-
-
-def _restore_photo(deblur, job, output, advance):
-    photo = read_photo(job.source)
-    restored = photo.with_image(deblur(photo.image, advance))
-    if not output.keep_metadata:
-        restored = restored.without_metadata()
+    outcome = _Outcome()
     try:
-        content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
-    except ValueError as error:  # EXIF data beyond what the format holds
-        raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
-    _record(job)
-    write_atomically(job.target, content)
-    if output.comparisons:
-        _compare(job, output, photo, restored)
+        with (
+            tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=_BAR, disable=not any(sizes)) as bar,
+            read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
+            WriteBehind(limit=1) as writing,
+        ):
+            for job, size, photo in zip(jobs, sizes, photos, strict=True):
+                bar.set_description_str(printable(job.source.name))
+                advance = _advance(bar, size)
+                with outcome.of(job):
+                    if job.is_video:
+                        _restore_video(deblur, job, output, advance)
+                        outcome.restored.append(job)
+                    elif photo is not None:
+                        restored = deblur(photo.image, advance)
+                        writing.call(_write_photo, job, output, photo, restored, outcome)
+                advance(1.0)
+    except KeyboardInterrupt as error:
+        done = f"interrupted: {len(outcome.restored)} of {len(jobs)} files are restored"
+        raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
+    return [outcome.failures[job] for job in jobs if job in outcome.failures]
+
+
+class _Outcome:
+    """What became of the jobs; the threads that read, restore and write all add to it."""
+
+    def __init__(self):
+        self.restored = []
+        self.failures = {}  # a line for each job that failed
+
+    @contextlib.contextmanager
+    def of(self, job):
+        """Notes an error that concerns one file only."""
+        try:
+            yield
+        except (InputError, OSError, MemoryError) as error:
+            self.failures[job] = printable(_line(job, error))
+
+
+def _read(job, outcome):
+    """The photograph; None of a video, which is decoded while it is restored, and of a file that cannot be read."""
+    with outcome.of(job):
+        return None if job.is_video else read_photo(job.source)
+
+
+def _write_photo(job, output, photo, image, outcome):
+    with outcome.of(job):
+        restored = photo.with_image(image)
+        if not output.keep_metadata:
+            restored = restored.without_metadata()
+        try:
+            content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
+        except ValueError as error:  # EXIF data beyond what the format holds
+            raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        _record(job)
+        write_atomically(job.target, content)
+        if output.comparisons:
+            _compare(job, output, photo, restored)
+        outcome.restored.append(job)
 
 
 def _restore_video(deblur, job, output, advance):
-    with atomic_write(job.target) as part:
-        with VideoReader(job.source) as reader, VideoWriter(part, reader, output.keep_metadata) as writer:
-            expected = reader.num_frames or 1
-            middle = None
-            for number, frame in enumerate(reader):
-                restored = deblur(frame.image, lambda share, done=number: advance(min(1.0, (done + share) / expected)))
-                writer.write(restored, frame.pts)
-                if number == (expected - 1) // 2:
-                    middle = Photo(frame.image), Photo(restored)
-        _record(job)
+    with VideoReader(job.source) as reader:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(job.target) as part:
+            with VideoWriter(part, reader, output.keep_metadata) as writer:
+                middle = _restore_frames(deblur, reader, writer, advance)
+            _record(job)
     if output.comparisons and middle:
         _compare(job, output, *middle)
+
+
+def _restore_frames(deblur, reader, writer, advance):
+    """Restores all frames; returns the middle one before and after, if the video has as many as its file says."""
+    expected, middle = reader.num_frames or 1, None
+    with read_ahead(reader, _FRAMES) as frames, WriteBehind(_FRAMES) as writing:
+        for number, frame in enumerate(frames):
+            restored = deblur(frame.image, lambda share, done=number: advance(min(1.0, (done + share) / expected)))
+            writing.call(writer.write, restored, frame.pts)
+            if number == (expected - 1) // 2:
+                middle = Photo(frame.image), Photo(restored)
+    return middle
 
 
 def _compare(job, output, before, after):

@@ -161,11 +161,8 @@ class VideoWriter:
         with self._named_errors():
             if self._stream is None:
                 self._stream = self._add_stream(image)
-            source, target = self._source.stream.codec_context, self._stream.codec_context
             frame = av.VideoFrame.from_ndarray(image, "rgb24" if image.dtype == np.uint8 else "rgb48le")
-            frame = frame.reformat(
-                format=target.pix_fmt, dst_colorspace=int(source.colorspace), dst_color_range=int(source.color_range)
-            )
+            frame = frame.reformat(format=self._stream.pix_fmt, **self._colours)
             frame.pts, frame.time_base = pts, self._source.time_base
             self._container.mux(self._stream.encode(frame))
             self._sound.copy_until(pts * self._source.time_base)
@@ -207,6 +204,8 @@ class VideoWriter:
         target.time_base = stream.time_base = self._source.time_base
         target.color_range, target.colorspace = source.color_range, source.colorspace
         target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
+        # Of all frames: the decoder, which may be in another thread, may come to frames that are labelled otherwise.
+        self._colours = {"dst_colorspace": int(source.colorspace), "dst_color_range": int(source.color_range)}
         return stream
 
     @contextlib.contextmanager
