@@ -39,3 +39,19 @@ def test_a_wheel_carries_every_package():
     folders = {path.parent for path in (ROOT / "tf_deepdeblur").rglob("__init__.py")}
     names = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert set(setup["options"]["packages"].split()) == names | {"tf_deepdeblur.configs"}
+
+
+@pytest.mark.slow
+def test_in_a_new_process_one_import_registers_all_and_an_endless_iterator_does_not_outlive_the_program(pairs_dir):
+    code = """
+import sys
+import keras
+import tf_deepdeblur
+from tf_deepdeblur import DeblurGAN
+
+names = ("DeblurGAN", "Generator", "Discriminator", "PSNR", "SSIM", "ContentLoss", "AdversarialLoss")
+assert all(keras.saving.get_registered_object(f"tf_deepdeblur>{name}") for name in names)
+endless = iter(tf_deepdeblur.data.training_dataset("pairs", sys.argv[1], patch_size=40, batch_size=64))
+next(endless)
+"""
+    subprocess.run([sys.executable, "-c", code, pairs_dir], cwd=ROOT, check=True, timeout=60)

@@ -166,6 +166,9 @@ def _parse(command, argv):
             sys.stdout.flush()
             sys.exit(0)
         return flags.FLAGS(_with_shipped_configs(argv))
+    except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
+        complain(argv[0], _about_flagfile(argv, error))
+        sys.exit(2)
     except flags.Error as error:
         message = " ".join(str(error).split())
         missing = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
@@ -174,6 +177,18 @@ def _parse(command, argv):
     except BrokenPipeError:  # whoever read the help had seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+def _about_flagfile(argv, error):
+    """What is wrong with a --flagfile that absl cannot read."""
+    if isinstance(error, UnicodeDecodeError):
+        following = zip(argv, [*argv[1:], ""], strict=True)
+        names = [word.partition("=")[2] or next_ for word, next_ in following if re.match("--?flagfile", word)]
+        return f"{', '.join(names)}: is not a text file of flags"
+    cause = error.__context__
+    reason = "no such file" if isinstance(cause, FileNotFoundError) else f"cannot be read ({cause.strerror})"
+    names = sorted({file.name for folder in _CONFIG_DIRS for file in folder.glob("*.cfg")})
+    return f"{cause.filename}: {reason}; give a file of flags, or one of the package's: configs/{{{','.join(names)}}}"
 
 
 def _with_shipped_configs(argv):

@@ -84,7 +84,23 @@ def test_a_shipped_config_is_found_where_there_is_none(run_here, tmp_path, monke
     assert "--num_scales must be one of 1, 2, 3, got 9" in run_here("train", "--flagfile=configs/demo.cfg").stderr
     missing = run_here("train", "--flagfile=configs/none.cfg")
     assert missing.returncode == 2
-    assert "configs/none.cfg" in missing.stderr
+    assert missing.stderr.startswith(
+        "deepdeblur train: configs/none.cfg: no such file; give a file of flags, or one of"
+    )
+    assert "demo.cfg" in missing.stderr
+    assert len(missing.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["--flagfile", "flags"], ["--flagfile=flags"]])
+def test_a_flagfile_that_cannot_be_read_is_named(run_here, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    flagfile = tmp_path / "flags"
+    flagfile.mkdir()
+    assert run_here("deblur", *words).stderr.startswith("deepdeblur deblur: flags: cannot be read (Is a directory); ")
+    flagfile.rmdir()
+    flagfile.write_bytes(b"\xff\xd8\xff")
+    finished = run_here("deblur", *words)
+    assert (finished.returncode, finished.stderr) == (2, "deepdeblur deblur: flags: is not a text file of flags\n")
 
 
 def test_arguments_in_backticks_are_shown_as_flags(capsys):

@@ -239,6 +239,7 @@ def table(output_dir):
 
 def test_gopro_table_has_the_papers_numbers_beside_ours(tmp_path):
     results = score(brighter, make_samples(tmp_path), tmp_path / "out", benchmark="gopro", blur_key="blur_gamma")
+    write_comparison({"restored": {**results, "num_available": 1111}}, tmp_path / "out")
     rows = table(tmp_path / "out")
     assert rows["Measure"][-1] == "K = 3 (paper)"
     assert rows["PSNR (dB)"][0] == f"{results['blurry']['psnr']:.2f}"
@@ -259,9 +260,19 @@ def test_the_papers_numbers_stay_away_from_what_they_do_not_describe(tmp_path, b
     assert ("The paper evaluates on blur_gamma" in (tmp_path / "out" / "results.md").read_text()) == bool(blur_key)
 
 
+@pytest.mark.parametrize(("benchmark", "number"), [("gopro", 1111), ("kohler", 48)])
+def test_images_of_ones_own_in_the_papers_layout_have_no_numbers_of_the_paper_beside_them(tmp_path, benchmark, number):
+    samples = make_samples(tmp_path, count=1, height=161, width=161)
+    blur_key = "blur_gamma" if benchmark == "gopro" else None
+    score(brighter, samples, tmp_path / "out", benchmark=benchmark, blur_key=blur_key)
+    assert table(tmp_path / "out")["Measure"] == ["blurry input", "restored"]
+    assert f"The paper's test set has {number} images" in (tmp_path / "out" / "results.md").read_text()
+
+
 def test_kohler_table_has_table_3(tmp_path):
     samples = make_samples(tmp_path, count=1, height=161, width=161)
-    score(brighter, samples, tmp_path / "out", benchmark="kohler")
+    results = score(brighter, samples, tmp_path / "out", benchmark="kohler")
+    write_comparison({"restored": {**results, "num_available": 48}}, tmp_path / "out")
     rows = table(tmp_path / "out")
     assert rows["MSSIM (Koehler's)"][2:] == ["0.7735", "0.7937", "0.8042", "0.8116", "0.8079"]
     assert rows["PSNR (dB)"][2:] == ["25.22", "24.68", "25.74", "26.02", "26.48"]
@@ -274,7 +285,7 @@ def test_several_models_have_a_column_each_beside_the_papers(tmp_path):
         column: score(deblur, samples, tmp_path / column, model=f"weights of {column}", **common)
         for column, deblur in {"k1": identity, "k3": brighter}.items()
     }
-    write_comparison(results, tmp_path)
+    write_comparison({column: {**scores, "num_available": 1111} for column, scores in results.items()}, tmp_path)
     rows, notes = table(tmp_path), (tmp_path / "results.md").read_text()
     assert rows["Measure"][:4] == ["blurry input", "k1", "k3", "Sun et al. (paper)"]
     means = [f"{results[column]['mean']['psnr']:.2f}" for column in results]

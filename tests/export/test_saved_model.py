@@ -113,12 +113,29 @@ FLOATS = {
     "16 bits": (np.zeros((1, 8, 9, 3), np.uint16), "must be uint8 .* got uint16"),
     "nothing": (None, "matching concrete function"),
 }
+MISNAMED = {"another name": {"images": random_image(8, 9)[None]}, "one more": {"training": False}, "no image": {}}
 
 
 @pytest.mark.parametrize(("image", "message"), [*UNFIT.values(), *FLOATS.values()], ids=[*UNFIT, *FLOATS])
 def test_unfit_images_are_refused_and_other_threads_go_on(loaded, image, message):
     with pytest.raises((ValueError, tf.errors.InvalidArgumentError), match=message):
         loaded(image)
+    require_other_threads_go_on(loaded)
+
+
+@pytest.mark.parametrize("arguments", MISNAMED.values(), ids=MISNAMED)
+def test_misnamed_arguments_are_refused_and_other_threads_go_on(loaded, arguments):
+    with pytest.raises(ValueError, match="matching concrete function"):
+        loaded(**arguments)
+    require_other_threads_go_on(loaded)
+
+
+def test_the_image_may_be_named(loaded):
+    image = random_image(8, 9)[None]
+    np.testing.assert_array_equal(loaded(image=image), loaded(image))
+
+
+def require_other_threads_go_on(loaded):
     good, restored = random_image(8, 9)[None], []
     thread = threading.Thread(target=lambda: restored.append(loaded(good)), daemon=True)
     thread.start()

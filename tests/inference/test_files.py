@@ -74,6 +74,12 @@ def test_a_folder_is_searched_for_pictures_and_videos(plan, tree):
     assert plan(tree) == (["a.png", "b.JPG", "clip.mp4", "old.gif"], [])
 
 
+def test_what_is_given_twice_is_restored_once(plan, tree):
+    assert plan(tree / "a.png", tree, tree) == (["a.png", "b.JPG", "clip.mp4", "old.gif"], [])
+    names, failures = plan(tree, tree / "sub", recursive=True)
+    assert (names[4], failures) == ("sub/a.png", [])
+
+
 def test_recursive_keeps_the_folders(plan, tree):
     names = ["a.png", "b.JPG", "clip.mp4", "old.gif", "sub/a.png", "x.png/c.tif"]
     assert plan(tree, recursive=True) == (names, [])
@@ -159,10 +165,6 @@ def test_a_planted_record_of_sources_is_not_followed(tree, tmp_path):
     (failure,) = restore_files(negative, plan_jobs([tree / "a.png"], tmp_path / "out").jobs, Output())
     assert ".made_from.jsonl cannot be written" in failure
     assert (tmp_path / "victim").read_text() == "kept"
-
-
-def test_the_same_file_twice_is_done_once(plan, tree):
-    assert plan(tree / "a.png", tree, tree)[0].count("a.png") == 1
 
 
 def test_inputs_are_never_overwritten(tree):
@@ -433,6 +435,22 @@ def test_metadata_is_kept_or_stripped(folder, restore, tmp_path):
     for keep in (True, False):
         assert restore(keep_metadata=keep) == []
         assert (b"Maker" in (tmp_path / "out" / "a.jpg").read_bytes()) == keep
+
+
+def test_more_exif_than_the_format_holds_fails_for_its_file_alone(folder, restore, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        Image.fromarray(noise()).save(folder / name)
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0x9286] = bytes(80_000)  # a comment
+    block = exif.tobytes().removeprefix(b"Exif\0\0")
+    segments = [b"Exif\0\0" + block[:50_000], b"Exif\0\0" + block[50_000:]]  # which is how cameras write long ones
+    content = (folder / "a.jpg").read_bytes()
+    long = b"".join(b"\xff\xe1" + (len(segment) + 2).to_bytes(2, "big") + segment for segment in segments)
+    (folder / "a.jpg").write_bytes(content[:2] + long + content[2:])
+    (failure,) = restore()
+    assert failure.startswith(f"{folder / 'a.jpg'}: cannot be written (EXIF data is too long); use `strip_metadata`")
+    assert written(tmp_path) == ["b.jpg"]
+    assert restore(keep_metadata=False) == []
 
 
 def test_jpeg_quality_is_obeyed(folder, restore, tmp_path):

@@ -156,6 +156,25 @@ def test_temporary_files_of_killed_programs_are_removed_later(tmp_path):
     assert list(tmp_path.iterdir()) == [kept]
 
 
+@pytest.mark.parametrize("kind", ["part", "old"])
+def test_folders_of_killed_programs_are_removed_by_the_next_one_that_succeeds(tmp_path, kind):
+    left, path = tmp_path / f".{'0' * 16}.{kind}", tmp_path / "folder"
+    (left / "variables").mkdir(parents=True)
+    os.utime(left, (0, 0))
+    with locked(left):
+        remove_abandoned(tmp_path)
+    assert left.exists()  # its writer lived
+    with atomic.atomic_folder(path) as part:
+        os.utime(part, (0, 0))
+        with pytest.raises(ZeroDivisionError), atomic.atomic_folder(path):
+            raise ZeroDivisionError
+        assert left.exists()  # no whole new one yet
+        with atomic.atomic_folder(tmp_path / "other"):
+            pass
+        assert (part.exists(), left.exists()) == (True, False)
+    assert sorted(tmp_path.iterdir()) == [path, tmp_path / "other"]
+
+
 def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch):
     path = tmp_path / "folder"
     path.mkdir()

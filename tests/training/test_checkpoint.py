@@ -80,6 +80,18 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
     assert all(map(np.array_equal, kept, state(again)))
 
 
+def test_a_damaged_newest_checkpoint_is_written_again_at_its_step(tmp_path):
+    checkpoints = Checkpoints(tmp_path, model := trained(1))
+    checkpoints.save(1)
+    checkpoints.save(2)
+    data = next((tmp_path / "last").glob("step-2.data*"))
+    data.write_bytes(data.read_bytes()[:100])
+    again = Checkpoints(tmp_path, model)
+    assert again.restore() == 1
+    again.save(2)
+    assert Checkpoints(tmp_path, make(ema_decay=0.9)).restore() == 2
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'model_checkpoint_path: ""'])
 def test_a_damaged_list_of_checkpoints_is_named(tmp_path, content):
     (tmp_path / "last").mkdir()

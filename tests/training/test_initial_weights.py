@@ -113,6 +113,24 @@ def test_a_dry_run_says_where_it_would_start(tiny_config, source):
     assert "starts from source.keras (sha256 " in describe(tiny_config(initial_weights=source))
 
 
+@pytest.mark.slow
+def test_a_dry_run_reads_them_when_the_run_would(tiny_config, source):
+    config = tiny_config(initial_weights=source, optimizer={"total_steps": 1})
+    run = RunFolder(config.run_dir)
+    run.path.mkdir()
+    run.write_config(config, 0)  # a run that was stopped before its first checkpoint
+    assert "starts from source.keras (sha256 " in describe(config)
+    loop.train(config)
+    source.unlink()
+    text = describe(config)
+    assert "goes on after step 1" in text
+    assert "starts from" not in text
+    shutil.rmtree(run.checkpoints)
+    for start in (loop.train, describe):
+        with pytest.raises(InputError, match="holds a trained network but no checkpoint"):
+            start(config)
+
+
 @pytest.mark.parametrize("name", ["nowhere.keras", "nowhere"])
 def test_weights_that_are_not_there(tiny_config, name):
     with pytest.raises(InputError, match=f"{name}: no such file"):

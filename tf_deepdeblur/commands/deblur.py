@@ -66,5 +66,6 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(cli.as_line(line) + "\n")
     num_restored = len(plan.jobs) + len(plan.failures) - len(failures)
     skipped = f", {plan.num_skipped} were there already" if plan.num_skipped else ""
-    print(f"{num_restored} restored{skipped}, {len(failures)} failed; written to {_OUTPUT_DIR.value}")
+    written_to = f"; written to {_OUTPUT_DIR.value}" if num_restored else ""
+    print(f"{num_restored} restored{skipped}, {len(failures)} failed{written_to}")
     return 1 if failures else 0

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_deepdeblur.data.packed import PackedStore
 from tf_deepdeblur.data.pairs import VALIDATION_FOLDER, PairFolder, check_pairs, find_pairs
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
+from tf_deepdeblur.data.python_exit import until_python_exits
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.sampling import evenly_spaced
@@ -91,7 +92,7 @@ def validation_dataset(
         raise InputError(f"{data_dir}: its validation images differ in size; use `batch_size=1`")
 
     def read(index):
-        frames = tf.numpy_function(source.read_pair, [index], [tf.uint8, tf.uint8])
+        frames = tf.numpy_function(until_python_exits(source.read_pair), [index], [tf.uint8, tf.uint8])
         return tuple(to_float(tf.ensure_shape(frame, [None, None, 3])) for frame in frames)
 
     indices = evenly_spaced(range(len(source)), len(source) if limit is None else limit)

@@ -23,6 +23,7 @@ from tf_deepdeblur.data.augment import augment
 from tf_deepdeblur.data.counter_rng import EPOCHS, GROUPS, CounterRNG, permutation
 from tf_deepdeblur.data.packed import PackedStore
 from tf_deepdeblur.data.pairs import PairFolder
+from tf_deepdeblur.data.python_exit import until_python_exits
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.runtime import num_cores
 
@@ -106,7 +107,7 @@ class TrainingSamples:
             return blurry, sharp
 
         def batch(index):
-            pair = tf.numpy_function(make, [index], [tf.float32, tf.float32])
+            pair = tf.numpy_function(until_python_exits(make), [index], [tf.float32, tf.float32])
             return tuple(tf.ensure_shape(images, shape) for images in pair)
 
         indices = tf.data.Dataset.range(first_step * shard.local_replicas, last_step * shard.local_replicas)

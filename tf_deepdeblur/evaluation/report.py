@@ -26,6 +26,7 @@ _PAPER = {
         "mssim": ("0.7735", "0.7937", "0.8042", "0.8116", "0.8079"),
     },
 }
+_NUM_IMAGES = {"gopro": 1111, "kohler": 48}  # of the paper's tables
 _SOURCES = {
     "gopro": "Columns marked 'paper': Nah et al., CVPR 2017, Table 2: 1111 images, blur_gamma, on a GTX Titan X.",
     "kohler": "Columns marked 'paper': Nah et al., CVPR 2017, Table 3: 48 images, trained with a linear response.",
@@ -107,6 +108,9 @@ def notes(by_column: Mapping[str, dict]) -> Iterator[str]:
         yield f"Only {results['num_images']} of {results['num_available']} images: not comparable with whole sets."
     if results["benchmark"] == "gopro" and results["blur_key"] != "blur_gamma":
         yield "The paper evaluates on blur_gamma, so its numbers do not belong beside these."
+    elif results["num_available"] != _NUM_IMAGES.get(results["benchmark"], results["num_available"]):
+        expected = _NUM_IMAGES[results["benchmark"]]
+        yield f"The paper's test set has {expected} images, so its numbers do not belong beside these."
     if results["benchmark"] in _ALIGNED:
         yield f"{_ALIGNED[results['benchmark']]}, which is not done here: compare models, not with published tables."
     if _paper_columns(results):
@@ -116,7 +120,9 @@ def notes(by_column: Mapping[str, dict]) -> Iterator[str]:
 def _paper_columns(results):
     if results["benchmark"] == "gopro" and results["blur_key"] != "blur_gamma":
         return None
-    return _PAPER.get(results["benchmark"])
+    if results["num_available"] != _NUM_IMAGES.get(results["benchmark"]):  # images of one's own in the same layout
+        return None
+    return _PAPER[results["benchmark"]]
 
 
 def _means(rows):

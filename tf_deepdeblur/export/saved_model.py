@@ -51,14 +51,18 @@ class DeblurModule(tf.Module):
         self._weights = [tf.Variable(value, trainable=False) for value in generator.get_weights()]
         self._network = generator.with_weights(self._weights)
         # ``__call__`` has no input signature, because a loaded function that has one converts NumPy floats to uint8
-        # silently, and when a call does not match it, TensorFlow raises while it holds the function's lock: later calls
-        # from other threads never return. Instead there is a trace for every dtype, all but one of which refuse.
+        # silently. Instead there is a trace for every dtype, all but one of which refuse.
         for dtype in ("uint8", *_REFUSED):
-            self.__call__.get_concrete_function(tf.TensorSpec(None, dtype, name="image"))
+            spec = tf.TensorSpec(None, dtype, name="image")
+            self.__call__.get_concrete_function(spec)
+            self.__call__.get_concrete_function(image=spec)
 
+    # Any arguments: when a call does not fit the declared ones, TensorFlow raises while it holds the function's lock,
+    # and later calls from other threads never return.
     @tf.function
-    def __call__(self, image: tf.Tensor) -> tf.Tensor:
-        """Restores uint8 images [N, H, W, 3] of any size; the result has the same shape."""
+    def __call__(self, *args: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
+        """Takes ``image``, uint8 [N, H, W, 3] of any size; the result has the same shape."""
+        (image,) = (*args, *kwargs.values())
         if image.dtype != tf.uint8:
             message = f"`image` must be uint8 [N, H, W, 3], values 0 to 255, got {image.dtype.name}"
             with tf.control_dependencies([tf.debugging.Assert(False, [message])]):

@@ -168,6 +168,8 @@ class _Search:
             return []
         if not is_folder:
             return [(path, Path(path.name))]
+        if path.resolve() in self._seen - {self._output_dir}:  # given twice: all that is in it is found already
+            return []
         folders, num_failures = [], len(self.failures)
         found = [(file, file.relative_to(path)) for file in self._walk(path, folders)]
         if not found and path.resolve() == self._output_dir:

@@ -17,7 +17,7 @@ try:
 except ImportError:  # not Unix
     fcntl = None
 
-_PART = re.compile(r"\.[0-9a-f]{16}\.part(\..*)?")  # a name that atomic_write gives
+_PART = re.compile(r"\.[0-9a-f]{16}\.(part(\..*)?|old)")  # a name that atomic_write and atomic_folder give
 _LONGEST_SUFFIX = 32  # bytes; file systems allow 255 for a whole name
 _ABANDONED_S = 24 * 3600
 
@@ -50,12 +50,12 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def remove_abandoned(folder: str | os.PathLike) -> None:
-    """Removes temporary files of ``atomic_write`` that killed programs left in ``folder`` a day ago or earlier."""
+    """Removes what killed programs left in ``folder`` a day ago or earlier, temporary files and folders."""
     for path in Path(folder).iterdir():
         with contextlib.suppress(InputError, OSError):  # it is in use, or gone by now
             if _PART.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _ABANDONED_S:
                 with locked(path):
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -69,18 +69,20 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     part, old = (path.with_name(f".{secrets.token_hex(8)}.{kind}") for kind in ("part", "old"))
     part.mkdir()
     try:
-        yield part
-        if path.exists():
-            path.rename(old)
-        try:
-            part.rename(path)
-        except OSError:
-            if old.exists():
-                old.rename(path)
-            raise
+        with locked(part):  # tells remove_abandoned that it is in use
+            yield part
+            if path.exists():
+                path.rename(old)
+            try:
+                part.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
+    remove_abandoned(path.parent)  # not before: it may be all that a program left that was killed while replacing it
 
 
 @contextlib.contextmanager

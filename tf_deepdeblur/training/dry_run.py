@@ -8,9 +8,10 @@ from tf_deepdeblur.config import DataConfig, TrainConfig
 from tf_deepdeblur.data.packed import verify
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.runtime import choose_precision
-from tf_deepdeblur.training.initial_weights import assign_initial_weights, describe_origin
+from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, open_data
+from tf_deepdeblur.training.start import restore_or_initialise
 from tf_deepdeblur.training.strategy import check_cluster
 
 
@@ -18,7 +19,7 @@ def describe(config: TrainConfig) -> str:
     """What ``train`` would do: pairs, the first few of them, and the networks' sizes, as text; reads every image.
 
     Raises:
-        InputError: as ``train`` does, for the data and the run folder.
+        InputError: as ``train`` does, for the data, the run folder and the initial weights.
     """
     folder = RunFolder(config.run_dir)
     folder.changes(config)
@@ -27,8 +28,7 @@ def describe(config: TrainConfig) -> str:
     data = open_data(config)
     _read_every_pair(config.data, data)
     model = build_model(config)
-    starts = config.initial_weights and not folder.config.exists()
-    origin = assign_initial_weights(model, config.initial_weights) if starts else None
+    _, step, origin = restore_or_initialise(config, folder, model)
     lines = [f"training pairs: {len(data.training)}, for example"]
     lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
     lines += [f"validation pairs: {len(data.validation) if data.validation else 'none'}"]
@@ -37,6 +37,8 @@ def describe(config: TrainConfig) -> str:
         lines += [f"discriminator: {model.discriminator.count_params():,} parameters"]
     if origin:
         lines += [describe_origin(origin)]
+    if step:
+        lines += [f"goes on after step {step:,}"]
     precision = choose_precision(config.runtime.precision, training=True)
     lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)

@@ -3,7 +3,8 @@
     gan = DeblurGAN(Generator(), Discriminator(), ema_decay=0.999)
     gan.compile(keras.optimizers.Adam(5e-5), keras.optimizers.Adam(5e-5), metrics=[PSNR(), SSIM()])
     gan.fit(training_dataset(...), steps_per_epoch=1000, epochs=900, validation_data=validation_dataset(...))
-    gan.generator.save("generator.keras")
+    gan.save("gan.keras")
+    gan = keras.models.load_model("gan.keras")  # where ``from tf_deepdeblur import DeblurGAN`` came before
 
 ``fit`` and the loop of ``training.loop`` both drive ``DeblurGAN.train_step``. Under ``tf.distribute.MirroredStrategy``
 everything up to ``compile``, the optimisers included, is made in ``strategy.scope()``, and Keras wants validation
@@ -16,6 +17,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+# So that Keras knows their classes when it loads a model that has some.
+import tf_deepdeblur.metrics
+import tf_deepdeblur.models.discriminator  # noqa: F401
 from tf_deepdeblur.losses import AdversarialLoss, ContentLoss, DiscriminatorLoss, total_loss
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import Tensor, gaussian_pyramid, pad_for_pyramid

@@ -19,13 +19,13 @@ from tf_deepdeblur.config import TrainConfig, describe_changes
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import write_atomically
-from tf_deepdeblur.training.checkpoint import Checkpoints
 from tf_deepdeblur.training.gan import DeblurGAN
-from tf_deepdeblur.training.initial_weights import assign_initial_weights, describe_origin
+from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.logs import Report
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, learning_rate, open_data
 from tf_deepdeblur.training.signals import stop_signals
+from tf_deepdeblur.training.start import restore_or_initialise
 from tf_deepdeblur.training.strategy import is_chief, make_strategy
 from tf_deepdeblur.training.validation import Validation
 
@@ -79,15 +79,7 @@ class _Run:
         )
         self._is_chief = is_chief(strategy)
         self._has_workers = config.runtime.strategy == "multi_worker"
-        self._checkpoints = Checkpoints(folder.checkpoints, model)
-        self._first_step = self._checkpoints.restore()
-        if not self._first_step and folder.generator.exists():
-            raise InputError(
-                f"{folder.path}: holds a trained network but no checkpoint to go on from; use a new `run_dir`"
-            )
-        self._origin = None  # of the weights of a new run; one that goes on has them in its checkpoint
-        if config.initial_weights and not self._first_step:
-            self._origin = assign_initial_weights(model, config.initial_weights)
+        self._checkpoints, self._first_step, self._origin = restore_or_initialise(config, folder, model)
         self._scores = {}
         self._report = None
         self._validation = None

@@ -1,0 +1,39 @@
+"""Where a run starts: from its newest checkpoint, from the weights of another network, or from random ones."""
+
+from typing import NamedTuple
+
+from tf_deepdeblur.config import TrainConfig
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.training.checkpoint import Checkpoints
+from tf_deepdeblur.training.gan import DeblurGAN
+from tf_deepdeblur.training.initial_weights import assign_initial_weights
+from tf_deepdeblur.training.run_folder import RunFolder
+
+
+class Start(NamedTuple):
+    """What a run starts from.
+
+    Attributes:
+        checkpoints: those of the run folder.
+        step: steps that the run has done before.
+        origin: of the initial weights, see ``assign_initial_weights``; None for a run that goes on, which has them in
+            its checkpoint, or that starts from random ones.
+    """
+
+    checkpoints: Checkpoints
+    step: int
+    origin: dict[str, str] | None
+
+
+def restore_or_initialise(config: TrainConfig, folder: RunFolder, model: DeblurGAN) -> Start:
+    """Gives a new model the state that the run starts from; writes nothing.
+
+    Raises:
+        InputError: if the checkpoints or the initial weights cannot be used, or the folder has a network without one.
+    """
+    checkpoints = Checkpoints(folder.checkpoints, model)
+    step = checkpoints.restore()
+    if not step and folder.generator.exists():
+        raise InputError(f"{folder.path}: holds a trained network but no checkpoint to go on from; use a new `run_dir`")
+    is_new = config.initial_weights and not step
+    return Start(checkpoints, step, assign_initial_weights(model, config.initial_weights) if is_new else None)
