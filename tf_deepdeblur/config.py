@@ -99,6 +99,12 @@ class OptimizerConfig(_Checked):
         (300_000,), "One number: decay every so many steps. Several: decay at these steps.", minimum=1
     )
     decay_rate: float = _flag(0.1, "Factor of each decay.", above=0.0, maximum=1.0)
+    clip_norm: float = _flag(
+        0.0, "Largest global norm of each network's gradient; 0, as in the paper, does not clip.", minimum=0.0
+    )
+    divergence_factor: float = _flag(
+        1000.0, "A loss so many times above its running median ends the run; 0 is off.", minimum=0.0
+    )
     ema_decay: float = _flag(
         0.0,
         "Decay per step of the averaged weights that are evaluated and saved; 0 is off.",

@@ -8,8 +8,9 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tests.training.gans import small_discriminator
+from tests.training.gans import batch, small_discriminator
 from tf_deepdeblur.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from tf_deepdeblur.data import training_dataset
 from tf_deepdeblur.models import Generator, load_generator
@@ -47,6 +48,19 @@ def difference(run_dir, data_dir, strategy):
     return max(np.abs(a - b).max() for a, b in zip(looped, gan.generator.get_weights(), strict=True))
 
 
+def clipped_step(strategy):
+    """What one step of plain gradient descent, clipped to a norm of 0.01, changes; the batch is split in two."""
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        gan = DeblurGAN(Generator(2, 1, 4, 3))
+        gan.compile(keras.optimizers.SGD(1.0), clip_norm=0.01)
+    before = gan.generator.get_weights()
+    parts = tf.split(tf.stack(batch(4)), strategy.num_replicas_in_sync, axis=1)
+    pairs = strategy.experimental_distribute_values_from_function(lambda c: parts[c.replica_id_in_sync_group])
+    tf.function(strategy.run)(lambda pair: gan.train_step(tuple(tf.unstack(pair))), args=(pairs,))
+    return np.concatenate([(a - b).ravel() for a, b in zip(gan.generator.get_weights(), before, strict=True)])
+
+
 @pytest.mark.slow
 def test_on_one_device(tmp_path, pairs_dir):
     assert difference(tmp_path, pairs_dir, "single") <= 1e-6
@@ -60,10 +74,15 @@ import sys
 from pathlib import Path
 from tf_deepdeblur.runtime import split_cpu
 split_cpu(2)
-from tests.training.test_fit import difference
+from tests.training.test_fit import clipped_step, difference, make_strategy
 print(difference(Path(sys.argv[1]), Path(sys.argv[2]), "mirrored"))
+one, two = [clipped_step(make_strategy(name)) for name in ("single", "mirrored")]
+print(abs((one**2).sum() ** 0.5 - 0.01), abs(one - two).max())
 """
     command = [sys.executable, "-c", code, tmp_path, pairs_dir]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
-    assert float(finished.stdout) <= 1e-6
+    apart, norm_error, clipped_apart = map(float, finished.stdout.split())
+    assert apart <= 1e-6
+    assert norm_error <= 1e-6
+    assert clipped_apart <= 1e-6

@@ -64,6 +64,29 @@ def test_a_mixed_step_is_close_to_the_exact_one(dtype):
     assert np.abs(change - start).max() == pytest.approx(1e-3, rel=0.05)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
+def test_the_norm_of_a_clipped_gradient_is_the_limit(dtype):
+    """Plain gradient descent with a rate of 1 shows the gradient; the loss scale of float16 must not be clipped."""
+    changes = []
+    for limit in (0.0, 0.01, 1e6):
+        model = make(dtype=dtype)
+        model.compile(keras.optimizers.SGD(1.0), keras.optimizers.SGD(1.0), clip_norm=limit)
+        before = [network.get_weights() for network in (model.generator, model.discriminator)]
+        model.train_step(batch())
+        after = [network.get_weights() for network in (model.generator, model.discriminator)]
+        changes.append(
+            [
+                np.concatenate([(a - b).ravel() for a, b in zip(*pair, strict=True)])
+                for pair in zip(after, before, strict=True)
+            ]
+        )
+    for whole, clipped, untouched in zip(*changes, strict=True):
+        assert np.linalg.norm(whole) > 0.02
+        assert np.linalg.norm(clipped) == pytest.approx(0.01, rel=1e-3)
+        np.testing.assert_allclose(clipped, whole * 0.01 / np.linalg.norm(whole), atol=2e-5)
+        np.testing.assert_array_equal(untouched, whole)
+
+
 def test_both_optimisers_scale_the_loss_under_float16():
     model = make(dtype="mixed_float16")
     for optimizer in (model.generator_optimizer, model.discriminator_optimizer):

@@ -199,6 +199,22 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_co
 
 
 @pytest.mark.slow
+def test_an_update_that_spoils_the_weights_is_noticed_before_they_are_saved(tiny_config):
+    """The third step's own loss is that of good weights; its update makes them absurd, though finite."""
+    runtime = {"checkpoint_every": 1, "log_every": 1, "eval_every": 100}
+    run_dir = Path(tiny_config().run_dir)
+    loop.train(tiny_config(optimizer={"total_steps": 2}, runtime=runtime))
+    kept = weights(run_dir)
+    message = r"content_loss is [\d.]+e\+\d+ at step 3, .* diverged .*good checkpoint is .*step-2: .*`clip_norm=1`"
+    with pytest.raises(InputError, match=message):
+        loop.train(tiny_config(optimizer={"total_steps": 4, "learning_rate": 3.0}, runtime=runtime))
+    assert_same(kept, weights(run_dir))
+    assert {path.stem for path in (run_dir / "checkpoints" / "last").glob("*.index")} == {"step-1", "step-2"}
+    assert loop.train(tiny_config(optimizer={"clip_norm": 1.0}, runtime=runtime))["step"] == 4
+    assert records(run_dir)[-1]["content_loss"] < 1.0
+
+
+@pytest.mark.slow
 def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_config, pairs_dir, tmp_path):
     """The header is fine, the pixels are cut off: only decoding, in the middle of training, can find it."""
     folder = shutil.copytree(pairs_dir, tmp_path / "data")

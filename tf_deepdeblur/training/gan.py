@@ -84,6 +84,7 @@ class DeblurGAN(keras.Model):
         adversarial_loss: keras.losses.Loss | str = "non_saturating",
         discriminator_loss: keras.losses.Loss | None = None,
         metrics: list | None = None,
+        clip_norm: float = 0.0,
         run_eagerly: bool = False,
         steps_per_execution: int = 1,
         jit_compile: bool | str = False,
@@ -99,6 +100,8 @@ class DeblurGAN(keras.Model):
             adversarial_loss: "non_saturating", "minimax" (Eq. 5), or a Keras loss like ``losses.AdversarialLoss``.
             discriminator_loss: a Keras loss like ``losses.DiscriminatorLoss``; None for that one, Eq. 5.
             metrics: Keras metrics of the restored images of the finest scale, for example ``[PSNR(), SSIM()]``.
+            clip_norm: largest global norm of each network's gradient; 0 does not clip. An optimiser's own
+                ``global_clipnorm`` clips what each replica adds to the gradient, so that it depends on their number.
             run_eagerly: as in ``keras.Model.compile``.
             steps_per_execution: as in ``keras.Model.compile``.
             jit_compile: as in ``keras.Model.compile``, except for the default: XLA compiles anew for each size of the
@@ -116,6 +119,8 @@ class DeblurGAN(keras.Model):
             )
         if generator_optimizer is discriminator_optimizer and not isinstance(generator_optimizer, str):
             raise ValueError("`generator_optimizer` and `discriminator_optimizer` must be two optimizers, not one")
+        if not clip_norm >= 0.0:
+            raise ValueError(f"`clip_norm` must be at least 0, got {clip_norm}")
         if steps_per_execution != 1 and self.distribute_strategy.num_replicas_in_sync > 1:
             raise ValueError("`steps_per_execution` must be 1 with several replicas: Keras fails with more")
         self.generator_optimizer = _built_optimizer(
@@ -128,6 +133,7 @@ class DeblurGAN(keras.Model):
             )
         self.content_loss = ContentLoss(content_loss) if isinstance(content_loss, str) else content_loss
         self.adversarial_weight = adversarial_weight
+        self.clip_norm = clip_norm
         self.adversarial_loss = (
             AdversarialLoss(adversarial_loss) if isinstance(adversarial_loss, str) else adversarial_loss
         )
@@ -197,7 +203,10 @@ class DeblurGAN(keras.Model):
             updates = [(model, optimizer, optimizer.scale_loss(loss / replicas)) for model, optimizer, loss in updates]
         for model, optimizer, loss in updates:
             variables = model.trainable_variables
-            optimizer.apply(tape.gradient(loss, variables), variables)
+            gradients = tape.gradient(loss, variables)
+            if self.clip_norm:
+                gradients = _clipped(gradients, optimizer.scale_loss(self.clip_norm))
+            optimizer.apply(gradients, variables)
         if self.ema_decay:
             tf.distribute.get_replica_context().merge_call(self._update_average)
         return self._record(losses, sharp, restored)
@@ -234,7 +243,7 @@ class DeblurGAN(keras.Model):
         config = super().get_compile_config()
         config = {name: config[name] for name in ("metrics", "run_eagerly", "steps_per_execution", "jit_compile")}
         names = ("generator_optimizer", "discriminator_optimizer", "content_loss", "adversarial_loss")
-        for name in (*names, "discriminator_loss", "adversarial_weight"):
+        for name in (*names, "discriminator_loss", "adversarial_weight", "clip_norm"):
             config[name] = keras.saving.serialize_keras_object(getattr(self, name))
         return config
 
@@ -275,6 +284,13 @@ def _at_least_one(images):
     shape = tf.shape(images)
     padded = tf.concat([images, tf.zeros([tf.maximum(1 - shape[0], 0), shape[1], shape[2], 3])], axis=0)
     return tf.ensure_shape(padded, [None, *images.shape[1:]])
+
+
+def _clipped(gradients, norm):
+    """This replica's part of the gradient, scaled so that the whole, all replicas' sum, has at most this norm."""
+    whole = tf.distribute.get_replica_context().all_reduce("sum", gradients)
+    factor = norm / tf.maximum(tf.linalg.global_norm(whole), norm)
+    return [gradient * factor for gradient in gradients]
 
 
 def _built_optimizer(argument, optimizer, network, auto_scale_loss):

@@ -7,7 +7,6 @@ is listed in ``run_folder``.
 
 import contextlib
 import json
-import math
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from tf_deepdeblur.config import TrainConfig, describe_changes
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import write_atomically
+from tf_deepdeblur.training.divergence import DivergenceGuard
 from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.logs import Report
@@ -80,6 +80,7 @@ class _Run:
         self._is_chief = is_chief(strategy)
         self._has_workers = config.runtime.strategy == "multi_worker"
         self._checkpoints, self._first_step, self._origin = restore_or_initialise(config, folder, model)
+        self._guard = DivergenceGuard(config.optimizer.divergence_factor)
         self._scores = {}
         self._report = None
         self._validation = None
@@ -121,10 +122,13 @@ class _Run:
         batches = iter(self._strategy.distribute_datasets_from_function(self._dataset))
         self._model.reset_metrics()
         while step < total and not stopped:
-            train_step(self._next(batches, step))
+            batch = self._next(batches, step)
+            train_step(batch)
             step += 1
+            if step == self._first_step + 1:
+                self._guard.remember(self._means())
             stopped = self._is_asked_to_stop(stop)
-            self._after(step, is_last=stopped or step == total)
+            self._after(step, batch, is_last=stopped or step == total)
         return step
 
     def _dataset(self, context):
@@ -157,8 +161,8 @@ class _Run:
         requests = self._strategy.run(lambda: tf.constant(float(stop.is_set())))
         return bool(self._strategy.reduce("sum", requests, axis=None))
 
-    def _after(self, step, is_last):
-        """Logs, evaluates and saves what is due after a step; logging needs all workers."""
+    def _after(self, step, batch, is_last):
+        """Logs, evaluates and saves what is due after a step; logging and checking need all workers."""
         every = self._config.runtime
         evaluates = is_last or step % every.eval_every == 0
         saves = is_last or step % every.checkpoint_every == 0
@@ -166,24 +170,34 @@ class _Run:
             self._report.advance()
         if evaluates or saves or step % every.log_every == 0:
             self._log(step)
+        if evaluates or saves:
+            # What has been logged are losses before updates: the last one may have spoilt the weights.
+            losses = {name: float(value) for name, value in self._losses(batch).items()}
+            self._guard.check(step, losses, self._checkpoints.last_good)
         if evaluates and self._validation is not None:
             self._evaluate(step)
         if saves and self._is_chief:
             self._save(step)
 
     def _log(self, step):
-        """Records the mean losses since the last record; a loss that is not finite ends the run."""
-        means = {name: float(value) for name, value in self._model.get_metrics_result().items()}
+        """Records the mean losses since the last record; absurd ones end the run."""
+        means = self._means()
         self._model.reset_metrics()
-        broken = [name for name, value in means.items() if name != "loss" and not math.isfinite(value)]
-        if broken:
-            raise InputError(
-                f"{', '.join(broken)} is not finite at step {step}; {self._checkpoints.last_good}. "
-                "Try a lower `learning_rate` or `precision=float32`"
-            )
+        self._guard.check(step, means, self._checkpoints.last_good)
+        self._guard.remember(means)
         if self._is_chief:
             rate = learning_rate(self._config.optimizer)(step - 1)
             self._report.losses(step, means, float(f"{rate:.6g}"))
+
+    def _means(self):
+        return {name: float(value) for name, value in self._model.get_metrics_result().items()}
+
+    @tf.function
+    def _losses(self, batch):
+        """The losses of a batch with the weights as they are now, over all devices and workers."""
+        model = self._model
+        losses = self._strategy.run(lambda pair: model.compute_losses(model.trained_generator, *pair)[0], args=(batch,))
+        return {name: self._strategy.reduce("mean", value, axis=None) for name, value in losses.items()}
 
     def _evaluate(self, step):
         self._scores, pictures = self._validation.run()

@@ -75,6 +75,7 @@ def build_model(config: TrainConfig) -> DeblurGAN:
         content_loss=config.loss.content_loss,
         adversarial_weight=config.loss.adversarial_weight,
         adversarial_loss=config.loss.adversarial_loss,
+        clip_norm=config.optimizer.clip_norm,
     )
     return model
 
