@@ -66,18 +66,29 @@ def pad_for_pyramid(images: Tensor, num_levels: int) -> Tensor:
     for axis in (1, 2):
         side = ops.shape(images)[axis]
         padded = -(-side // multiple) * multiple
-        padded = max(padded, smallest) if isinstance(side, int) else ops.maximum(padded, smallest)
-        if not (isinstance(side, int) and side == padded):
+        if not isinstance(side, int):
+            padded = ops.maximum(padded, smallest)
             images = ops.take(images, ops.minimum(ops.arange(padded), side - 1), axis=axis)
+        elif side < (padded := max(padded, smallest)):  # without a gather, which GPUs of phones and browsers lack
+            images = ops.concatenate([images, *[_line(images, -1, axis)] * (padded - side)], axis=axis)
     return images
 
 
 def _halve(images):
-    border = [[0, 0], [_RADIUS, _RADIUS], [_RADIUS, _RADIUS], [0, 0]]
-    padded = ops.pad(images, border, mode="symmetric")
+    padded = images
+    for axis in (1, 2):  # ops.pad(mode="symmetric") becomes an operator that GPUs of phones and browsers lack
+        before = [_line(padded, number, axis) for number in reversed(range(_RADIUS))]
+        behind = [_line(padded, -1 - number, axis) for number in range(_RADIUS)]
+        padded = ops.concatenate([*before, padded, *behind], axis=axis)
     # A Gaussian of 7 taps, then the mean of two neighbours: 8 taps that sum to 1.
     gaussian = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
     taps = np.convolve(gaussian / gaussian.sum(), [0.5, 0.5])
     kernel = np.outer(taps, taps)[:, :, None, None] * np.ones((1, 1, images.shape[-1], 1))
     kernel = ops.convert_to_tensor(kernel, dtype=keras.backend.standardize_dtype(images.dtype))
     return ops.depthwise_conv(padded, kernel, strides=2, padding="valid", data_format="channels_last")
+
+
+def _line(images, number, axis):
+    """One row (axis 1) or column (axis 2) of images, counted from the end if the number is negative."""
+    part = slice(number, number + 1 or None)
+    return images[:, part] if axis == 1 else images[:, :, part]

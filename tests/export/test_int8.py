@@ -37,16 +37,17 @@ def test_ranges_are_those_of_the_features_even_where_a_sum_overwrites_its_input(
     images = [random_image(24, 24, seed)[None] for seed in range(3)]
     ranges = tflite.calibration_ranges(one_scale, images)
     network = one_scale.scales[0]
-    features = network.head(tf.concat([to_float(image) for image in images], axis=0))
-    expected = [features]
+    pixels = tf.concat([to_float(image) for image in images], axis=0)
+    features = network.head(pixels)
+    expected = [[pixels, features]]
     for block in network.blocks:
         inner = block.conv1(features)
         added = block.conv2(inner)
+        expected += [[features, inner], [inner, added], [features, added, features + added]]
         features = features + added
-        expected += [inner, added, features]
-    expected = sorted((float(np.min(values)), float(np.max(values))) for values in expected)
-    found = sorted(limits for name, limits in ranges.items() if "conv2d" in name or "res_block" in name)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert [len(limits) for limits in ranges] == [len(tensors) for tensors in expected]
+    for limits, tensors in zip(ranges, expected, strict=True):
+        np.testing.assert_allclose(limits, [(np.min(values), np.max(values)) for values in tensors], atol=1e-6)
 
 
 def test_all_convolutions_but_the_last_and_all_sums_of_features_are_integers(converted):

@@ -3,9 +3,11 @@
     deepdeblur export --tflite
     deepdeblur export --model runs/gopro --output_dir exported
     deepdeblur export --model generator.keras --tflite --quantize all
+    deepdeblur export --tiles --quantize int8
 
-Writes OUT/saved_model/, OUT/generator_<quantize>.tflite (with a .json each) and OUT/report.json, and prints the report
-as a table. Exit code 1: a file differs from the network by more than its tolerance, or an input is unusable.
+Writes OUT/saved_model/, OUT/generator_<quantize>.tflite (with a .json each), OUT/tiles_<quantize>/ (TFLite files that
+restore images of any size tile by tile) and OUT/report.json, and prints the report as a table. Exit code 1: a file
+differs from the network by more than its tolerance, or an input is unusable.
 """
 
 import functools
@@ -20,15 +22,19 @@ from tf_deepdeblur import cli, runtime
 from tf_deepdeblur.cli import UsageError, parse_size
 
 _QUANTIZATIONS = ["none", "float16", "dynamic", "int8"]
+_WITHOUT_TILES = {"dynamic"}  # its ranges would differ from tile to tile
 
 _MODEL = flags.DEFINE_string(
     "model", None, "A run folder, a .keras file or hf://user/name; default: the network that comes with the package."
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "exported", "Folder to write to.")
-_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel only; default: both formats.")
-_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files only; default: both formats.")
+_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel; default: this and TFLite files.")
+_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files; default: these and a SavedModel.")
+_TILES = flags.DEFINE_bool("tiles", False, "Write TFLite files that restore images of any size tile by tile.")
 _QUANTIZE = flags.DEFINE_list(
-    "quantize", ["none"], "TFLite files to write: none (float32), float16, dynamic, int8, several of them, or all."
+    "quantize",
+    ["none"],
+    "TFLite files and tiles to write: none (float32), float16, dynamic (not for tiles), int8, several of them, or all.",
 )
 _CALIBRATION_DIR = flags.DEFINE_string(
     "calibration_dir", None, "Blurry images to calibrate int8 and to verify with; default: scikit-image's photographs."
@@ -69,20 +75,26 @@ def main(argv: Sequence[str]) -> int:
 
 def read_options() -> dict:
     """The arguments of ``bundle.ExportOptions`` from the flags; checks them before TensorFlow starts."""
-    both = not (_SAVED_MODEL.value or _TFLITE.value)
-    saved_model, tflite = _SAVED_MODEL.value or both, _TFLITE.value or both
+    neither = not (_SAVED_MODEL.value or _TFLITE.value or _TILES.value)
+    saved_model, tflite = _SAVED_MODEL.value or neither, _TFLITE.value or neither
     unknown = sorted(set(_QUANTIZE.value) - {*_QUANTIZATIONS, "all"})
     if unknown or not _QUANTIZE.value:
         raise UsageError(f"--quantize takes {', '.join(_QUANTIZATIONS)} or all, got {','.join(unknown)!r}")
-    if not tflite and (_QUANTIZE.present or _FIXED_SIZE.present):
-        raise UsageError("--quantize and --fixed_size are for TFLite files; add --tflite")
+    if not (tflite or _TILES.value) and _QUANTIZE.present:
+        raise UsageError("--quantize is for TFLite files and tiles; add --tflite or --tiles")
+    if not tflite and _FIXED_SIZE.present:
+        raise UsageError("--fixed_size is for TFLite files; add --tflite")
     if not saved_model and _SERVING_VERSION.present:
         raise UsageError("--serving_version is for the SavedModel; add --saved_model")
-    chosen = [name for name in _QUANTIZATIONS if {name, "all"} & set(_QUANTIZE.value)] if tflite else []
+    chosen = [name for name in _QUANTIZATIONS if {name, "all"} & set(_QUANTIZE.value)]
+    tiled = [name for name in chosen if name not in _WITHOUT_TILES]
+    if _TILES.value and not tiled:
+        raise UsageError(f"--tiles cannot be {chosen[0]}: its ranges would differ from tile to tile; use int8")
     return {
         "saved_model": saved_model,
         "serving_version": _SERVING_VERSION.value,
-        "quantizations": tuple(chosen),
+        "quantizations": tuple(chosen if tflite else ()),
+        "tiles": tuple(tiled if _TILES.value else ()),
         "fixed_size": parse_size(_FIXED_SIZE),
         "timing_size": parse_size(_TIMING_SIZE),
     }

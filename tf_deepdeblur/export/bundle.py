@@ -14,7 +14,7 @@ import numpy as np
 
 import tf_deepdeblur
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export import pictures, tflite
+from tf_deepdeblur.export import pictures, tflite, tiles
 from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.exported import require_memory
@@ -34,6 +34,7 @@ class ExportOptions:
         saved_model: whether to write ``saved_model/``.
         serving_version: write ``saved_model/<version>/`` instead, as TensorFlow Serving wants it.
         quantizations: of the ``.tflite`` files, some of ``tflite.QUANTIZATIONS``; none by an empty tuple.
+        tiles: quantizations of the ``tiles_<quantize>/`` folders, some of ``tiles.QUANTIZATIONS``.
         fixed_size: (height, width) of the only image size of the ``.tflite`` files, or None for any size.
         timing_size: (height, width) of the image to measure speed with; None is the fixed size, or 256x256.
     """
@@ -41,6 +42,7 @@ class ExportOptions:
     saved_model: bool = True
     serving_version: int | None = None
     quantizations: tuple[str, ...] = ("none",)
+    tiles: tuple[str, ...] = ()
     fixed_size: tuple[int, int] | None = None
     timing_size: tuple[int, int] | None = None
 
@@ -59,7 +61,8 @@ def export_model(
     Args:
         model: Generator, or what ``Deblurrer.load`` takes for one: a training run's folder, a ``.keras`` file or the
             name of shipped weights.
-        output_dir: folder to write ``saved_model/``, ``generator_<quantize>.tflite`` and ``report.json`` to.
+        output_dir: folder to write ``saved_model/``, ``generator_<quantize>.tflite``, ``tiles_<quantize>/`` and
+            ``report.json`` to.
         options: which files; by default a SavedModel and a float32 ``.tflite`` file.
         calibration_dir: folder with blurry images to calibrate int8 and to verify with; photographs that come with
             scikit-image, blurred by camera shake, if None.
@@ -85,10 +88,13 @@ def export_model(
         folder /= str(options.serving_version)
     if options.saved_model:
         require_replaceable(folder)
+    for quantize in options.tiles:
+        tiles.require_replaceable(output_dir / f"tiles_{quantize}")
 
     description = metadata(generator, training)
     verified_on = pictures.for_verification(calibration_dir, options.fixed_size)
-    calibrated_on = pictures.for_calibration(calibration_dir) if "int8" in options.quantizations else ()
+    is_int8 = "int8" in (*options.quantizations, *options.tiles)
+    calibrated_on = pictures.for_calibration(calibration_dir) if is_int8 else ()
     verifier = Verifier(generator, verified_on, pictures.photograph(timing_size))
 
     def saved_model_row():
@@ -98,16 +104,25 @@ def export_model(
     def bfloat16_row():
         return verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))
 
+    @functools.cache
+    def ranges(quantize):  # one calibration for all files, so that tiles give the pixels of the whole
+        return tflite.calibration_ranges(generator, calibrated_on) if quantize == "int8" else None
+
     def tflite_row(quantize):
         path = output_dir / f"generator_{quantize}.tflite"
-        ranges = tflite.calibration_ranges(generator, calibrated_on) if quantize == "int8" else None
-        tflite.export_tflite(generator, path, description, quantize, options.fixed_size, ranges)
+        tflite.export_tflite(generator, path, description, quantize, options.fixed_size, ranges(quantize))
         return verifier.file_row(quantize, path)
+
+    def tiles_row(quantize):
+        path = output_dir / f"tiles_{quantize}"
+        tiles.export_tiles(generator, path, description, quantize, ranges(quantize))
+        return verifier.tiles_row(quantize, path)
 
     steps = [verifier.reference_row]
     steps += [bfloat16_row] if choose_precision("auto") != "float32" else []  # where the machine has it in hardware
     steps += [saved_model_row] if options.saved_model else []
     steps += [functools.partial(tflite_row, quantize) for quantize in options.quantizations]
+    steps += [functools.partial(tiles_row, quantize) for quantize in options.tiles]
     packages = ("tensorflow", "keras", "ai-edge-litert")
     try:
         output_dir.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,8 @@ from tensorflow.lite.python.convert import mlir_quantize
 
 from tf_deepdeblur.runtime import dropped_stderr, num_cores
 
-Ranges = dict[str, tuple[float, float]]  # (lowest value, highest value) by the key of a tensor's name
+# For each integer operator, in the order in which they run: (lowest value, highest value) of its inputs and its output.
+Ranges = list[list[tuple[float, float]]]
 
 
 def calibrate(content: bytes, images: Iterable[np.ndarray]) -> Ranges:
@@ -38,14 +39,14 @@ def calibrate(content: bytes, images: Iterable[np.ndarray]) -> Ranges:
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,  # delegates hide tensors
     )
     restore = interpreter.get_signature_runner("serving_default")
-    extremes = {index: [] for index in _features(model)}
+    features = [_features(model, operator) for operator in _quantizable(model)[:-1]]
+    extremes = {index: [] for indices in features for index in indices}
     for image in images:
         restore(image=image)
         for index, values in extremes.items():
-            features = interpreter.get_tensor(index)
-            values += [features.min(), features.max()]
-    names = _tensor_names(model)
-    return {_key(names[index]): (float(min(values)), float(max(values))) for index, values in extremes.items()}
+            tensor = interpreter.get_tensor(index)
+            values += [float(tensor.min()), float(tensor.max())]
+    return [[(min(extremes[index]), max(extremes[index])) for index in indices] for indices in features]
 
 
 def quantize(content: bytes, ranges: Ranges) -> bytes:
@@ -53,32 +54,35 @@ def quantize(content: bytes, ranges: Ranges) -> bytes:
 
     Args:
         content: bytes of the model.
-        ranges: result of ``calibrate`` on a model of the same network; its image size may differ.
+        ranges: result of ``calibrate`` on a model of the same network, whatever its image size; or, for a model of a
+            part of the network, that part of the result. The first operators become integer, as many as there are
+            ranges.
 
     Returns:
-        Bytes of the quantised model; image in and out stay uint8.
+        Bytes of the quantised model; its inputs and outputs keep their types.
 
     Raises:
-        RuntimeError: if a convolution that should be integer is not.
+        RuntimeError: if the ranges are those of another network, or a convolution that should be integer is not.
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    names = _tensor_names(model)
-    for index in _features(model):
-        low, high = ranges[_key(names[index])]
-        # The quantiser derives scale and zero point from the range that a float tensor carries.
-        model.subgraphs[0].tensors[index].quantization = schema.QuantizationParametersT(min=[low], max=[high])
+    tensors = model.subgraphs[0].tensors
+    integers = _quantizable(model)[: len(ranges)]
+    for operator, limits in zip(integers, ranges, strict=True):
+        for index, (low, high) in zip(_features(model, operator), limits, strict=True):
+            # The quantiser derives scale and zero point from the range that a float tensor carries.
+            tensors[index].quantization = schema.QuantizationParametersT(min=[low], max=[high])
     # It makes everything integer but the operators whose outputs are named.
-    integers = _integer_operators(model)
     floats = [operator for operator in model.subgraphs[0].operators if operator not in integers]
-    denied = [names[index] for operator in floats for index in operator.outputs]
+    denied = [tensors[index].name.decode() for operator in floats for index in operator.outputs]
     with dropped_stderr():
         quantized = mlir_quantize(bytes(flatbuffer_utils.convert_object_to_bytearray(model)), denylisted_nodes=denied)
 
     # It leaves in float what it cannot make integer, without an error: the file would be correct but slow.
+    num_convolutions = sum(_name(model, operator) == "CONV_2D" for operator in integers)
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(quantized))
     convolutions = [operator for operator in model.subgraphs[0].operators if _name(model, operator) == "CONV_2D"]
-    operands = [model.subgraphs[0].tensors[index] for operator in convolutions[:-1] for index in operator.inputs[:2]]
-    if any(tensor.type != schema.TensorType.INT8 for tensor in operands):
+    used = [index for operator in convolutions[:num_convolutions] for index in operator.inputs[:2]]
+    if any(model.subgraphs[0].tensors[index].type != schema.TensorType.INT8 for index in used):
         raise RuntimeError("the quantiser left a convolution in float")
     return bytes(quantized)
 
@@ -94,30 +98,20 @@ def _name(model, operator):
     return code.customCode.decode() if code.customCode else flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
 
 
-def _integer_operators(model):
-    """All convolutions but the last, which gives the restored image, and the sums of the ResBlocks."""
-    operators, names = model.subgraphs[0].operators, _tensor_names(model)
-    convolutions = [operator for operator in operators if _name(model, operator) == "CONV_2D"]
-    sums = [operator for operator in operators if _name(model, operator) == "ADD"]
+def _quantizable(model):
+    """All convolutions and the sums of the ResBlocks; the last one, which gives the restored image, stays float."""
     # Sums are told apart by the layer in their names: the addition of the blurry image (global_residual) stays float.
-    return convolutions[:-1] + [operator for operator in sums if "res_block" in names[operator.outputs[0]]]
-
-
-def _features(model):
-    """Indices of the tensors that integer operators compute from and to, constants left out."""
     tensors = model.subgraphs[0].tensors
+    return [
+        operator
+        for operator in model.subgraphs[0].operators
+        if _name(model, operator) == "CONV_2D"
+        or (_name(model, operator) == "ADD" and b"res_block" in tensors[operator.outputs[0]].name)
+    ]
+
+
+def _features(model, operator):
+    """Indices of the tensors that an integer operator computes from and to, constants left out."""
     # The third input of a convolution is its bias, whose scale follows from those of the other two.
-    used = {index for operator in _integer_operators(model) for index in (*operator.inputs[:2], operator.outputs[0])}
-    return sorted(index for index in used if model.buffers[tensors[index].buffer].data is None)
-
-
-def _tensor_names(model):
-    return [tensor.name.decode() for tensor in model.subgraphs[0].tensors]
-
-
-def _key(name):
-    """A tensor's name without the part that TensorFlow 2.20 adds for some fixed image sizes.
-
-    The ranges are measured on a model for any size and used for one of a fixed size.
-    """
-    return ";".join(part for part in name.split(";") if not part.endswith("/Squeeze"))
+    used = (*operator.inputs[:2], operator.outputs[0])
+    return [index for index in used if model.buffers[model.subgraphs[0].tensors[index].buffer].data is None]

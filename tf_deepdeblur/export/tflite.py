@@ -8,7 +8,7 @@ from 1x1, or fixed for the delegates of GPUs and NPUs. Free sizes must be set be
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,14 +48,36 @@ def convert(
         raise ValueError(f"`quantize` must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
     if quantize == "int8" and not ranges:
         raise ValueError("`quantize='int8'` needs the `ranges` of calibration_ranges")
-    # The weights are constants of the graph, because TFLite's own freezing misses the variables of Keras.
-    network = generator.with_weights([tf.constant(weight) for weight in generator.get_weights()])
+    restore = constant_weights(generator)
+    image = tf.TensorSpec([1, *(fixed_size or (None, None)), 3], tf.uint8, name="image")
+    return convert_function(lambda image: {"restored": to_uint8(restore(to_float(image)))}, [image], quantize, ranges)
+
+
+def constant_weights(generator: Generator, function: Callable | None = None) -> Callable:
+    """A generator, or a ``function`` of it, as a function whose weights are constants of the graph.
+
+    TFLite's own freezing misses the variables of Keras.
+    """
+    return generator.with_weights([tf.constant(weight) for weight in generator.get_weights()], function)
+
+
+def convert_function(
+    function: Callable, signature: Sequence[tf.TensorSpec], quantize: str, ranges: int8.Ranges | None = None
+) -> bytes:
+    """Converts a function without variables to TFLite.
+
+    Args:
+        function: returns a dict of tensors; the arguments are called as in the signature.
+        signature: named specifications of the arguments.
+        quantize: see ``convert``.
+        ranges: of the function's integer operators; needed for "int8".
+
+    Returns:
+        Bytes of a TFLite file.
+    """
     module = tf.Module()
-    module.restore = tf.function(
-        lambda image: {"restored": to_uint8(network(to_float(image)))},
-        input_signature=[tf.TensorSpec([1, *(fixed_size or (None, None)), 3], tf.uint8, name="image")],
-    )
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.restore.get_concrete_function()], module)
+    module.function = tf.function(function, input_signature=signature)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.function.get_concrete_function()], module)
     if quantize in ("float16", "dynamic"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":

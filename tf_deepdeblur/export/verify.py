@@ -1,7 +1,7 @@
 """Exported files against the Keras model they were made from, on real pictures: pixels, PSNR, size and speed.
 
-Every file is opened as an application would open it, without this package's inference code. A difference beyond the
-tolerance of its kind is a failed verification.
+Every file is opened as an application would open it, without this package's inference code, which only tiles need. A
+difference beyond the tolerance of its kind is a failed verification.
 """
 
 import math
@@ -23,6 +23,7 @@ from tf_deepdeblur.models.generator import Generator
 
 Restore = Callable[[np.ndarray], np.ndarray]  # uint8 [H, W, 3] -> uint8 [H, W, 3]
 
+_SMALL_TILE = 64  # pixels; the pictures to verify on have some 200
 _TIMING_SECONDS = 5.0
 _TIMING_REPEATS = 5
 
@@ -80,17 +81,28 @@ class Verifier:
             "psnr" and "psnr_lost" (dB against the sharp pictures; null without any), "seconds_per_megapixel",
             "tolerance" and "failures": what is beyond it, in words.
         """
-        path = Path(path)
         restore = open_saved_model(path) if variant == "saved_model" else open_tflite(path)
+        return self._row(variant, variant, path, self._measure(restore))
+
+    def tiles_row(self, quantize: str, folder: str | os.PathLike) -> dict:
+        """Verifies exported tiles: ``file_row`` with the tolerance of ``quantize``, in tiles small enough to need many.
+
+        Speed is measured in tiles of the side that the export suggests.
+        """
+        small, suggested = (Deblurrer.load(folder, tile) for tile in (_SMALL_TILE, "auto"))
+        return self._row(f"tiles {quantize}", quantize, folder, self._measure(small, timed=suggested))
+
+    def _row(self, variant, kind, path, measured):
+        path = Path(path)
         files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
         row = {
             "variant": variant,
             "file": str(path),
             "sha256": sha256(path),
             "megabytes": sum(file.stat().st_size for file in files) / 1e6,
-            **self._measure(restore),
+            **measured,
         }
-        tolerance = TOLERANCES[variant]._asdict()
+        tolerance = TOLERANCES[kind]._asdict()
         failures = [
             f"{name} {row[name]:.4g} is above {most}"
             for name, most in tolerance.items()
@@ -98,7 +110,7 @@ class Verifier:
         ]
         return {**row, "tolerance": tolerance, "failures": failures}
 
-    def _measure(self, restore):
+    def _measure(self, restore, timed=None):
         """Differences from the expected pixels, PSNR against the sharp pictures, and speed."""
         restored = [restore(picture.blurry) for picture in self._pictures]
         differences = np.concatenate(
@@ -122,7 +134,7 @@ class Verifier:
             # JSON has no infinity, which is the PSNR of equal images.
             "psnr": after if math.isfinite(after) else None,
             "psnr_lost": lost if math.isfinite(lost) else None,
-            "seconds_per_megapixel": shortest_seconds(restore, self._photograph) / (height * width / 1e6),
+            "seconds_per_megapixel": shortest_seconds(timed or restore, self._photograph) / (height * width / 1e6),
         }
 
 

@@ -8,6 +8,7 @@ from absl import logging
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.exported import SavedModel, TFLite
+from tf_deepdeblur.inference.exported_tiles import TFLiteTiles
 from tf_deepdeblur.inference.precision import dtype_policy
 from tf_deepdeblur.inference.tiled import NotFinite, TiledGenerator
 from tf_deepdeblur.models.generator import Generator
@@ -57,6 +58,10 @@ class Deblurrer:
             generator = load_generator(path)
             policy = dtype_policy(precision, generator.filters, generator.kernel_size)
             return cls(generator if policy == "float32" else with_dtype(generator, policy), tile)
+        if (path / "scale_0.tflite").is_file():
+            if precision != "auto":
+                raise InputError(f"{path}: exported tiles have their own precision; leave it at auto")
+            return cls(TFLiteTiles(path, tile))
         if precision != "auto" or tile not in ("auto", 0):
             raise InputError(f"{path}: an exported model has its own precision and no tiles; leave both at auto")
         return cls(TFLite(path) if path.suffix == ".tflite" else SavedModel(path))

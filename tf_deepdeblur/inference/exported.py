@@ -65,9 +65,9 @@ class SavedModel:
         try:
             self._model = tf.saved_model.load(str(folder))
         except Exception as error:  # what a damaged export raises depends on where it is damaged
-            raise _unusable(folder, "its files are damaged, incomplete or of another kind") from error
+            raise unusable(folder, "its files are damaged, incomplete or of another kind") from error
         if not callable(self._model):
-            raise _unusable(folder, "it has no __call__")
+            raise unusable(folder, "it has no __call__")
         signature = self._model.signatures.get(_SIGNATURE)
         if signature is not None and "restored" in signature.structured_outputs:
             # Our exports trace their callable again for every image size, which takes time and memory.
@@ -90,7 +90,7 @@ class SavedModel:
         except tf.errors.ResourceExhaustedError as error:
             raise InputError(f"{self._path}: memory does not suffice; {_REMEDY}") from error
         except (TypeError, ValueError, AttributeError, tf.errors.OpError) as error:
-            raise _unusable(self._path, _first_line(error)) from error
+            raise unusable(self._path, first_line(error)) from error
         return _checked(self._path, restored, image, progress)
 
 
@@ -112,9 +112,9 @@ class TFLite:
             self._run = self._interpreter.get_signature_runner(_SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
-            raise _unusable(path, _first_line(error)) from error
+            raise unusable(path, first_line(error)) from error
         if set(inputs) != {"image"} or set(outputs) != {"restored"} or inputs["image"]["dtype"] != np.uint8:
-            raise _unusable(path, f"it takes {', '.join(inputs)} and gives {', '.join(outputs)}")
+            raise unusable(path, f"it takes {', '.join(inputs)} and gives {', '.join(outputs)}")
         height, width = (int(side) for side in inputs["image"]["shape_signature"][1:3])
         self._fixed_size = None if -1 in (height, width) else (height, width)
         shapes = [tensor["shape"] for tensor in self._interpreter.get_tensor_details()]
@@ -133,12 +133,17 @@ class TFLite:
         try:
             restored = self._run(image=image[None])["restored"][0]
         except (ValueError, RuntimeError) as error:
-            raise _unusable(self._path, _first_line(error)) from error
+            raise unusable(self._path, first_line(error)) from error
         return _checked(self._path, restored, image, progress)
 
 
-def open_interpreter(path: str | Path) -> Interpreter:
+def open_interpreter(path: str | Path, sides: dict[str, int] | None = None) -> Interpreter:
     """A LiteRT interpreter on all cores, which does not announce its CPU delegate to whoever sees stderr.
+
+    Args:
+        path: a ``.tflite`` file.
+        sides: height and width, by the names of inputs, for which tensors are allocated first where the file leaves
+            them open; 4 pixels for others.
 
     Raises:
         ValueError or RuntimeError: what LiteRT raises for a damaged file.
@@ -146,8 +151,10 @@ def open_interpreter(path: str | Path) -> Interpreter:
     with runtime.dropped_stderr(shown_on_error=False):  # the message of the exception says it again
         interpreter = Interpreter(model_path=str(path), num_threads=runtime.num_cores())
         for tensor in interpreter.get_input_details():
-            sides = [_SOME_SIDE if side < 0 else int(side) for side in tensor["shape_signature"]]
-            interpreter.resize_tensor_input(tensor["index"], sides)
+            name = tensor["name"].removeprefix(f"{_SIGNATURE}_").partition(":")[0]
+            some_side = (sides or {}).get(name, _SOME_SIDE)
+            shape = [some_side if side < 0 else int(side) for side in tensor["shape_signature"]]
+            interpreter.resize_tensor_input(tensor["index"], shape)
         interpreter.allocate_tensors()  # when the delegate is made and announced
     return interpreter
 
@@ -177,9 +184,9 @@ def _require_known_operators(folder):
     try:
         graphs = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     except (OSError, DecodeError) as error:
-        raise _unusable(folder, _first_line(error)) from error
+        raise unusable(folder, first_line(error)) from error
     if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):  # TensorFlow runs such a graph as it loads it
-        raise _unusable(folder, "it is in the format of TensorFlow 1")
+        raise unusable(folder, "it is in the format of TensorFlow 1")
     # Loading and calling runs functions that the object graph names and those that these call. Others in the library
     # write and restore checkpoints: TensorFlow's C++ server uses them.
     objects = graphs[0].object_graph_def
@@ -203,7 +210,7 @@ def _require_known_operators(folder):
             for value in operator.attr.values():
                 names += [function.name for function in (value.func, *value.list.func)]
     if unknown:
-        raise _unusable(folder, f"it has the operators {', '.join(sorted(unknown)[:5])}")
+        raise unusable(folder, f"it has the operators {', '.join(sorted(unknown)[:5])}")
 
 
 def _require_sound(path):
@@ -213,23 +220,25 @@ def _require_sound(path):
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         trial = subprocess.run([sys.executable, "-P", "-c", _TRIAL, path], capture_output=True, check=False)
         if trial.returncode not in (0, 1):  # an exception's 1 is dealt with where it is raised again
-            raise _unusable(path, "LiteRT crashes on it") from None
+            raise unusable(path, "LiteRT crashes on it") from None
         return
     if recorded != sha256(path):
-        raise _unusable(path, f"its SHA-256 is not the one in {path.with_suffix('.json').name}: it is damaged")
+        raise unusable(path, f"its SHA-256 is not the one in {path.with_suffix('.json').name}: it is damaged")
 
 
 def _checked(path, restored, image, progress):
     if restored.shape != image.shape or restored.dtype != np.uint8:
-        raise _unusable(path, f"it returns {restored.dtype} {list(restored.shape)} for uint8 {list(image.shape)}")
+        raise unusable(path, f"it returns {restored.dtype} {list(restored.shape)} for uint8 {list(image.shape)}")
     if progress:
         progress(1.0)
     return restored
 
 
-def _unusable(path, reason):
+def unusable(path: str | Path, reason: str) -> InputError:
+    """The error for a file or folder that is no export of this package, or no longer."""
     return InputError(f"{path}: not an exported deblurring model ({reason}); export it again")
 
 
-def _first_line(error):
+def first_line(error: Exception) -> str:
+    """What an exception says, without the rest of it."""
     return (str(error).splitlines() or [type(error).__name__])[0]

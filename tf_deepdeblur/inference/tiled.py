@@ -1,10 +1,7 @@
 """A generator on images of any size, in bounded memory, with the pixels of the untiled network.
 
-The whole network sees 572 pixels around a pixel, but each scale alone only 80 of its own pixels (radius 2 times 40
-convolutions), and what passes from one scale to the next is a 3-channel image. So the scales run one after the other,
-coarsest first, each tile by tile with a halo of the scale's own radius, which ``ScaleNetwork`` drops as it goes. Of
-whole images there are in memory only the integers in and out, the coarser levels of the pyramid and the last latent
-image. An image that suits one tile is restored at once, by the function that an export computes.
+See ``scale_by_scale`` for the way; here a tile drops its halo layer by layer, in ``ScaleNetwork``. An image that suits
+one tile is restored at once, by the function that an export computes.
 
 In float32 the pixels are those of the untiled network but for rounding: sums may be taken in another order, which shows
 where a value lies on the edge between two grey levels.
@@ -18,18 +15,15 @@ from absl import logging
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference import tiling
+from tf_deepdeblur.inference import scale_by_scale, tiling
+from tf_deepdeblur.inference.scale_by_scale import OUT_OF_MEMORY, SMALLEST_TILE, as_float
 from tf_deepdeblur.io.pixels import to_float, to_integers
 from tf_deepdeblur.models.generator import Generator
-from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
+from tf_deepdeblur.pyramid import gaussian_pyramid
 
-SMALLEST_TILE = 32
-_PYRAMID_TILE = 1024  # even; the memory it takes does not count beside the network's
-_PYRAMID_HALO = 4  # the blur sees 3 pixels; even
 _MAPS = 2.5  # float32 feature maps that a scale holds at a time; oneDNN takes as much for 16-bit ones
 _CPU_BUDGET = 2**30  # twice as much would save 5 % of the arithmetic of a network of 64 filters
 _GPU_BUDGET = 2**33  # beyond it, feature maps have more values than 32-bit indices can count
-_OUT_OF_MEMORY = (tf.errors.ResourceExhaustedError, MemoryError)
 _IMAGE = tf.TensorSpec([1, None, None, 3], tf.float32)
 
 
@@ -53,6 +47,8 @@ class TiledGenerator:
         if tile != "auto" and not (isinstance(tile, int) and (tile == 0 or tile >= SMALLEST_TILE)):
             raise InputError(f"`tile` must be auto, 0 (off) or at least {SMALLEST_TILE} pixels, got {tile!r}")
         self.generator = generator
+        self.num_scales = generator.num_scales
+        self.radius = generator.scales[0].radius
         self.tile = tile
         self._largest = None  # tiles must not be larger, as memory has run out
         self._area = None  # pixels that a tile may see, chosen at the first image
@@ -79,78 +75,41 @@ class TiledGenerator:
             NotFinite: if the network gives a value that is not finite.
             InputError: if memory does not suffice for the smallest tiles.
         """
-        if 0 < self._side(0, image) < max(image.shape):
-            return self._restore_in_tiles(image, progress)
+        if 0 < self.side(0, *image.shape[:2]) < max(image.shape):
+            return scale_by_scale.restore(self, image, progress)
         try:
             restored, is_finite = (result.numpy() for result in self._whole[image.dtype.name](image[None]))
-        except _OUT_OF_MEMORY as error:
-            self._largest = _halved_side(max(image.shape), error)
-            return self._restore_in_tiles(image, progress)
+        except OUT_OF_MEMORY as error:
+            self.smaller_side(max(image.shape), error)
+            return scale_by_scale.restore(self, image, progress)
         if not is_finite:
             raise NotFinite("The network gives values that are not finite")
         if progress:
             progress(1.0)
         return restored[0]
 
-    def _restore_in_tiles(self, image, progress):
-        pyramid = [np.asarray(pad_for_pyramid(image[None], self.generator.num_scales))[0]]
-        while len(pyramid) < self.generator.num_scales:
-            pyramid.append(self._halved(pyramid[-1]))
-        areas = [level.shape[0] * level.shape[1] for level in pyramid]
-        restored = None
-        for k in reversed(range(len(pyramid))):
-            before = sum(areas[k + 1 :])
-            report = lambda area, before=before: progress and progress((before + area) / sum(areas))  # noqa: E731
-            restored = self._restore_scale(k, pyramid.pop(), restored, report)
-        return restored[: image.shape[0], : image.shape[1]]
+    def halve(self, window: np.ndarray) -> np.ndarray:
+        """The next level of a float32 window [H, W, 3]."""
+        return self._halve(window[None]).numpy()[0]
 
-    def _halved(self, image):
-        """The next level of the Gaussian pyramid, float32."""
-        height, width = image.shape[:2]
-        halved = np.empty((height // 2, width // 2, 3), np.float32)
-        for rows, columns in tiling.tiles(height, width, _PYRAMID_TILE, _PYRAMID_HALO):
-            window = self._halve(_as_float(image[rows.seen, columns.seen])).numpy()[0]
-            halved[_half(rows.kept), _half(columns.kept)] = window[_half(rows.inner), _half(columns.inner)]
-        return halved
+    def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
+        """The pixels of level k that a tile keeps, in the type of ``blurry``; see ``scale_by_scale.Scales``.
 
-    def _restore_scale(self, k, blurry, coarse, report):
-        """Level k in the type of ``blurry``; when memory runs out it is begun again in tiles of half the side.
-
-        Args:
-            k: number of the level.
-            blurry: [H, W, 3]: the image itself or a coarser level of its pyramid, float32.
-            coarse: the restored level k + 1, float32; None at the coarsest level.
-            report: called after every tile with the number of this level's pixels that are done.
+        Raises:
+            NotFinite: if the network gives a value that is not finite.
         """
-        side = self._side(k, blurry)
-        while True:
-            restored, done = np.empty_like(blurry), 0
-            try:
-                for tile in tiling.tiles(*blurry.shape[:2], side, self.generator.scales[k].radius):
-                    pixels = self._restore_tile(k, tile, blurry, coarse)
-                    is_level = blurry.dtype == np.float32
-                    restored[tile.rows.kept, tile.columns.kept] = (
-                        pixels if is_level else to_integers(pixels, blurry.dtype)
-                    )
-                    done += tile.area
-                    report(done)
-                return restored
-            except _OUT_OF_MEMORY as error:
-                side = self._largest = _halved_side(side or max(blurry.shape), error)
-
-    def _restore_tile(self, k, tile, blurry, coarse):
-        """The pixels of level k that a tile keeps, float32."""
         rows, columns = tile
-        arguments = [_as_float(blurry[rows.seen, columns.seen]), (*rows.cut, *columns.cut)]
+        arguments = [as_float(blurry[rows.seen, columns.seen]), (*rows.cut, *columns.cut)]
         if coarse is not None:
             parts, skipped = zip(*(tiling.coarser(span, self.generator.kernel_size // 2) for span in tile), strict=True)
-            arguments += [_as_float(coarse[parts]), skipped]
+            arguments += [as_float(coarse[parts]), skipped]
         restored = self._scales[k](*arguments).numpy()[0]
         if not np.isfinite(restored).all():
             raise NotFinite(f"Scale {k} of the network gives values that are not finite")
-        return restored[rows.remaining, columns.remaining]
+        pixels = restored[rows.remaining, columns.remaining]
+        return pixels if blurry.dtype == np.float32 else to_integers(pixels, blurry.dtype)
 
-    def _side(self, k, image):
+    def side(self, k: int, height: int, width: int) -> int:
         """Side of the tiles for an image of scale k; 0 for the whole image."""
         side = self.tile
         if side == "auto":
@@ -159,9 +118,20 @@ class TiledGenerator:
                 free = runtime.free_memory()
                 budget = budget if free is None else min(budget, free // 2)
                 self._area = int(budget / (_MAPS * 4 * self.generator.filters))
-            side = tiling.largest_side(*image.shape[:2], self.generator.scales[k].radius, self._area)
-            side = max(side, SMALLEST_TILE)
+            side = max(tiling.largest_side(height, width, self.radius, self._area), SMALLEST_TILE)
         return min(side or self._largest, self._largest) if self._largest else side
+
+    def smaller_side(self, side: int, error: Exception) -> int:
+        """Side of the tiles after memory has run out, from now on.
+
+        Raises:
+            InputError: if the tiles are the smallest already.
+        """
+        if side // 2 < SMALLEST_TILE:
+            raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
+        self._largest = side // 4 * 2
+        logging.warning("Out of memory with tiles of %d pixels: going on with %d", side, self._largest)
+        return self._largest
 
 
 def _scale_function(generator, k):
@@ -184,20 +154,3 @@ def _scale_function(generator, k):
     if k + 1 < generator.num_scales:
         signature += [_IMAGE, tf.TensorSpec([2], tf.int32)]
     return tf.function(restore, input_signature=signature)
-
-
-def _as_float(window):
-    """[H, W, 3] integers, or float32 that are so already -> float32 [1, H, W, 3]."""
-    return window[None] if window.dtype == np.float32 else to_float(window[None])
-
-
-def _half(part):
-    return slice(part.start // 2, part.stop // 2)
-
-
-def _halved_side(side, error):
-    if side // 2 < SMALLEST_TILE:
-        raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
-    half = side // 4 * 2
-    logging.warning("Out of memory with tiles of %d pixels: going on with %d", side, half)
-    return half

@@ -92,8 +92,7 @@ class Generator(keras.Model):
         if isinstance(blurry, (list, tuple)):
             return self._restore_pyramid([ops.cast(level, "float32") for level in blurry])
         images = ops.cast(blurry, "float32")
-        with keras.name_scope("padding"):  # the other operators' names stay the same: int8 ranges are found by name
-            padded = pad_for_pyramid(images, self.num_scales)
+        padded = pad_for_pyramid(images, self.num_scales)
         restored = self._restore_pyramid(gaussian_pyramid(padded, self.num_scales))[0]
         if padded is images:
             return restored
@@ -121,16 +120,19 @@ class Generator(keras.Model):
         restored = scale(inputs, cut=cut)
         return trim(blurry, scale.radius, cut) + restored if self.global_residual else restored
 
-    def with_weights(self, weights: Sequence[Tensor]) -> Callable[[Any], Any]:
+    def with_weights(self, weights: Sequence[Tensor], function: Callable[..., Any] | None = None) -> Callable[..., Any]:
         """The network as a function that computes with ``weights`` in place of its variables, as exports need it.
 
         Args:
             weights: tensors or variables in the order of ``self.weights``.
+            function: a part of the network instead, such as ``self.restore_scale``.
         """
-        values = {id(variable): value for variable, value in zip(self.weights, weights, strict=True)}
-        trainable = [values[id(variable)] for variable in self.trainable_variables]
-        others = [values[id(variable)] for variable in self.non_trainable_variables]
-        return lambda blurry: self.stateless_call(trainable, others, blurry)[0]
+
+        def compute(*inputs):
+            with keras.StatelessScope(state_mapping=zip(self.weights, weights, strict=True)):
+                return (function or self)(*inputs)
+
+        return compute
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, so that a ``.keras`` file carries its architecture."""

@@ -151,9 +151,20 @@ class UpConv(layers.Layer):
         self.conv.build(input_shape)
         self.built = True
 
-    def call(self, images: Tensor) -> Tensor:
-        """Doubles the resolution of an image."""
-        return ops.depth_to_space(self.conv(images), 2, data_format="channels_last")
+    def call(self, images: Tensor, has_margin: bool = False) -> Tensor:
+        """Doubles the resolution of an image.
+
+        Args:
+            images: float32 [N, H, W, 3].
+            has_margin: whether images come with ``kernel_size // 2`` more pixels on every side, zeros beyond the border
+                of the whole image; the result is that of the pixels within.
+        """
+        if has_margin:
+            kernel, bias = self.conv.kernel, self.conv.bias
+            features = ops.conv(images, kernel, padding="valid", data_format="channels_last") + bias
+        else:
+            features = self.conv(images)
+        return ops.depth_to_space(features, 2, data_format="channels_last")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

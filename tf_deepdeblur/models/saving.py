@@ -112,6 +112,8 @@ def find_model(model: str | os.PathLike) -> Path:
         for folder in (path, *sorted(versions, key=lambda child: int(child.name), reverse=True)):
             if (folder / "saved_model.pb").is_file():
                 return folder
+        if (path / "scale_0.tflite").is_file():  # tiles
+            return path
         if (path / "config.cfg").is_file():
             raise InputError(f"{path}: this run has no generator.keras yet; wait for its first checkpoint")
         remedy = f"give {path / 'saved_model'}" if (path / "saved_model").is_dir() else "give one that has"

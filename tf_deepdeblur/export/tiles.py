@@ -1,0 +1,139 @@
+"""TFLite files of the single scales: images of any size, tile by tile, wherever such files run.
+
+``OUT/tiles_<quantize>/`` holds ``halve.tflite`` (one step of the Gaussian pyramid; none for a network of one scale),
+``scale_<k>.tflite`` for each scale, 0 being the finest, and ``model.json``, which describes them. Height and width are
+free, operators are builtin ones, and a window is as large when it comes out as when it went in: whoever runs the files
+cuts the halo. docs/export.md tells how; ``inference.exported_tiles`` is the same in Python.
+
+Pixels are uint8 at the finest scale; whatever else passes between the files is float32. int8 files have the parameters
+of the whole network's one calibration, so that tiles give the very pixels of the untiled int8 file.
+"""
+
+import functools
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.export import int8, tflite
+from tf_deepdeblur.inference.exported_tiles import DESCRIPTION, FORMAT, FORMAT_VERSION
+from tf_deepdeblur.inference.scale_by_scale import PYRAMID_HALO
+from tf_deepdeblur.io.atomic import atomic_folder
+from tf_deepdeblur.io.pixels import to_float, to_uint8
+from tf_deepdeblur.models.generator import Generator
+from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
+
+QUANTIZATIONS = ("none", "float16", "int8")  # with "dynamic" the quantisation would differ from tile to tile
+_FLOAT = {"dtype": "float32", "range": [-0.5, 0.5]}
+_PIXELS = {"dtype": "uint8", "range": [0, 255]}
+
+
+def export_tiles(
+    generator: Generator,
+    folder: str | os.PathLike,
+    metadata: dict,
+    quantize: str = "none",
+    ranges: int8.Ranges | None = None,
+) -> None:
+    """Writes the files of one quantisation; the folder is replaced atomically.
+
+    Args:
+        generator: float32 Generator.
+        folder: the folder to write. One of such files is replaced, anything else is not.
+        metadata: result of ``bundle.metadata``.
+        quantize: one of QUANTIZATIONS.
+        ranges: result of ``tflite.calibration_ranges``; needed for "int8".
+
+    Raises:
+        InputError: naming the folder, if it holds something else.
+        OSError: if the folder cannot be written.
+    """
+    folder = Path(folder)
+    require_replaceable(folder)
+    contents = convert(generator, quantize, ranges)
+    radius = generator.kernel_size // 2
+    last = generator.num_scales - 1
+    interfaces = {
+        "halve.tflite": ({"image": _described(_FLOAT, "h", "w")}, {"halved": _described(_FLOAT, "h/2", "w/2")})
+    }
+    for k in range(generator.num_scales):
+        window = _described(_FLOAT if k else _PIXELS, "h", "w")
+        margins = [f"{side}/2+{2 * radius}" for side in "hw"]
+        coarse = {"coarse": _described({**_FLOAT, "clipped": False}, *margins)} if k < last else {}
+        clipped = {} if k == 0 else {"clipped": False}
+        interfaces[f"scale_{k}.tflite"] = ({"blurry": window, **coarse}, {"restored": {**window, **clipped}})
+    details = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "quantize": quantize,
+        "num_scales": generator.num_scales,
+        "multiple": 2**last,
+        "smallest_side": smallest_side(generator.num_scales),
+        "halo": generator.scales[0].radius,
+        "coarse_margin": radius,
+        "pyramid_halo": PYRAMID_HALO,
+        "tile": 256,
+        "files": {
+            name: {
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "bytes": len(content),
+                "inputs": interfaces[name][0],
+                "outputs": interfaces[name][1],
+            }
+            for name, content in contents.items()
+        },
+    }
+    with atomic_folder(folder) as part:
+        for name, content in contents.items():
+            (part / name).write_bytes(content)
+        (part / DESCRIPTION).write_text(json.dumps({**metadata, **details}, indent=2, allow_nan=False) + "\n")
+
+
+def convert(generator: Generator, quantize: str = "none", ranges: int8.Ranges | None = None) -> dict[str, bytes]:
+    """The TFLite files of one quantisation by name; arguments as for ``export_tiles``."""
+    last = generator.num_scales - 1
+    image = tf.TensorSpec([1, None, None, 3], tf.float32, name="image")
+    contents = {}
+    if last > 0:
+        halve = lambda image: {"halved": gaussian_pyramid(image, 2)[1]}  # noqa: E731
+        float_kind = "none" if quantize == "int8" else quantize
+        contents["halve.tflite"] = tflite.convert_function(halve, [image], float_kind)
+    parts = _scale_ranges(generator, ranges) if quantize == "int8" else [None] * generator.num_scales
+    for k in range(generator.num_scales):
+        signature = [tf.TensorSpec([1, None, None, 3], tf.float32 if k else tf.uint8, name="blurry")]
+        signature += [tf.TensorSpec([1, None, None, 3], tf.float32, name="coarse")] if k < last else []
+        restore = tflite.constant_weights(generator, functools.partial(_restore_window, generator, k))
+        contents[f"scale_{k}.tflite"] = tflite.convert_function(restore, signature, quantize, parts[k])
+    return contents
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raises InputError naming the folder, if it exists and holds anything but an export of tiles."""
+    if folder.exists() and not (folder / DESCRIPTION).is_file():
+        raise InputError(f"{folder}: exists but holds no tiles; remove it or use another `output_dir`")
+
+
+def _restore_window(generator, k, blurry, coarse=None):
+    upconvolved = None if coarse is None else generator.upconvs[k](coarse, has_margin=True)
+    restored = generator.restore_scale(k, blurry if k else to_float(blurry), upconvolved)
+    return {"restored": restored if k else to_uint8(restored)}
+
+
+def _scale_ranges(generator, ranges):
+    """The ranges of each scale's operators, finest first; the whole network runs from the coarsest to the finest."""
+    parts, start = [], 0
+    for k in reversed(range(generator.num_scales)):
+        upconvolution, last_convolution = k < generator.num_scales - 1, k > 0
+        stop = start + upconvolution + 1 + 3 * generator.num_res_blocks + last_convolution
+        parts.insert(0, ranges[start:stop])
+        start = stop
+    if start != len(ranges):
+        raise ValueError("`ranges` are those of another network")
+    return parts
+
+
+def _described(kind, height, width):
+    return {**kind, "shape": [1, height, width, 3]}

@@ -1,0 +1,164 @@
+"""Exported tiles (``tiles_<quantize>/``): images of any size through TFLite files of the single scales, by LiteRT.
+
+What such a folder promises stands in its ``model.json``: which files there are and their SHA-256, how far a scale sees
+(``halo``), and how far a window of the coarser scale goes beyond the finer one's (``coarse_margin``). Every file is
+compared with its SHA-256 before it is loaded, as LiteRT does not check what a file says.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.inference import scale_by_scale, tiling
+from tf_deepdeblur.inference.exported import first_line, open_interpreter, unusable
+from tf_deepdeblur.inference.scale_by_scale import SMALLEST_TILE
+from tf_deepdeblur.io.checksum import sha256
+
+DESCRIPTION = "model.json"
+FORMAT = "tiles"
+FORMAT_VERSION = 1
+# Largest values that model.json may have; a network has at most 100 ResBlocks of 31x31.
+_LARGEST = {"num_scales": 3, "halo": 3030, "coarse_margin": 15, "tile": 2**16}
+_SIGNATURE = "serving_default"
+
+
+class TFLiteTiles:
+    """A callable: blurry uint8 image [H, W, 3] in, restored image of the same size out.
+
+    Args:
+        folder: holds ``model.json`` and the files that it names.
+        tile: side of the tiles in pixels of each scale, without their halo, at least 32; "auto" is the side that
+            ``model.json`` suggests, or less if memory is scarce.
+
+    Raises:
+        InputError: naming the folder or the file, if it is missing, damaged or not an export of this package; or if
+            ``tile`` is neither "auto" nor at least 32.
+    """
+
+    def __init__(self, folder: str | Path, tile: int | str = "auto"):
+        self._folder = Path(folder)
+        description = _read_description(self._folder)
+        if tile != "auto" and not (isinstance(tile, int) and tile >= SMALLEST_TILE):
+            raise InputError(f"`tile` must be auto or at least {SMALLEST_TILE} pixels for exported tiles, got {tile!r}")
+        self.num_scales = description["num_scales"]
+        self.radius = description["halo"]
+        self._margin = description["coarse_margin"]
+        self._tile = description["tile"] if tile == "auto" else tile
+        self._opened = None  # (name, function) of the file that is in memory
+        for name in file_names(self.num_scales):
+            _require_recorded(self._folder, name, description)
+            self._open(name)
+
+    def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
+        """Restores one image; ``progress`` is called after every tile with the share of the work that is done.
+
+        Raises:
+            InputError: naming the file, if it gives something else than a window of an image.
+        """
+        return scale_by_scale.restore(self, image, progress)
+
+    def halve(self, window: np.ndarray) -> np.ndarray:
+        """The next level of a float32 window [H, W, 3]."""
+        shape = (window.shape[0] // 2, window.shape[1] // 2, 3)
+        return self._run("halve.tflite", shape, np.float32, image=window[None])
+
+    def side(self, k: int, height: int, width: int) -> int:
+        """Side of the tiles of level k."""
+        return self._tile
+
+    def smaller_side(self, side: int, error: Exception) -> int:
+        """Side of the tiles after memory has run out.
+
+        Raises:
+            InputError: if the tiles are the smallest already.
+        """
+        if side // 2 < SMALLEST_TILE:
+            raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
+        self._tile = side // 4 * 2
+        return self._tile
+
+    def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
+        """The pixels of level k that a tile keeps, in the type of ``blurry``; see ``scale_by_scale.Scales``."""
+        rows, columns = tile
+        window = blurry[rows.seen, columns.seen]
+        inputs = {"blurry": window[None]}
+        if coarse is not None:
+            inputs["coarse"] = _with_margin(coarse, tile, self._margin)[None]
+        restored = self._run(f"scale_{k}.tflite", window.shape, window.dtype, **inputs)
+        return restored[rows.inner, columns.inner]
+
+    def _open(self, name):
+        """A file's function. Only one file is in memory at a time, as each keeps what its last window took."""
+        if self._opened is None or self._opened[0] != name:
+            self._opened = None
+            try:
+                # The windows for which LiteRT allocates tensors first: those of a finer tile of 4x4 pixels.
+                interpreter = open_interpreter(self._folder / name, {"coarse": 2 + 2 * self._margin})
+                self._opened = name, interpreter.get_signature_runner(_SIGNATURE)
+            except (ValueError, RuntimeError) as error:
+                raise unusable(self._folder / name, first_line(error)) from error
+        return self._opened[1]
+
+    def _run(self, name, shape, dtype, **inputs):
+        """The only output of a file, [H, W, 3], for its inputs [1, H, W, 3]."""
+        try:
+            (output,) = self._open(name)(**inputs).values()
+        except (ValueError, RuntimeError) as error:
+            raise unusable(self._folder / name, first_line(error)) from error
+        if output.shape != (1, *shape) or output.dtype != dtype:
+            expected = f"{np.dtype(dtype)} {[1, *shape]}"
+            raise unusable(self._folder / name, f"it returns {output.dtype} {list(output.shape)} for {expected}")
+        return output[0]
+
+
+def file_names(num_scales: int) -> list[str]:
+    """The TFLite files of a network of so many scales."""
+    halving = ["halve.tflite"] if num_scales > 1 else []
+    return halving + [f"scale_{k}.tflite" for k in range(num_scales)]
+
+
+def _read_description(folder):
+    path = folder / DESCRIPTION
+    try:
+        description: Any = json.loads(path.read_text())
+        if (description["format"], description["format_version"]) != (FORMAT, FORMAT_VERSION):
+            raise ValueError(f"it has the format {str(description['format'])[:40]}")
+        for name, largest in _LARGEST.items():
+            value = description[name]
+            if type(value) is not int or not 0 <= value <= largest:
+                raise ValueError(f"{name} is {str(value)[:40]}")
+        if description["num_scales"] < 1 or description["halo"] % 2 or description["tile"] < SMALLEST_TILE:
+            raise ValueError("num_scales, halo or tile cannot be used")
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        raise unusable(path, first_line(error)) from error
+    return description
+
+
+def _require_recorded(folder, name, description):
+    """Raises InputError if a file is not the one that was written with the description."""
+    try:
+        recorded, found = description["files"][name]["sha256"], sha256(folder / name)
+    except (OSError, TypeError, LookupError) as error:
+        raise unusable(folder / name, f"it is missing or not in {DESCRIPTION}") from error
+    if recorded != found:
+        raise unusable(folder / name, f"its SHA-256 is not the one in {DESCRIPTION}: it is damaged")
+
+
+def _with_margin(coarse, tile, margin):
+    """The window of the coarser level that lies under a tile, with a margin that is zero beyond the level's border."""
+    rows, columns = (slice(span.low // 2 - margin, span.high // 2 + margin) for span in tile)
+    inside = [
+        slice(max(0, part.start), min(length, part.stop))
+        for part, length in zip((rows, columns), coarse.shape, strict=False)
+    ]
+    window = np.zeros((rows.stop - rows.start, columns.stop - columns.start, 3), np.float32)
+    target = tuple(
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(inside, (rows, columns), strict=True)
+    )
+    window[target] = coarse[tuple(inside)]
+    return window
