@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
 LAYERS = (
     {"errors"},
-    {"background", "config", "runtime", "pyramid", "sampling"},
+    {"background", "config", "runtime", "pyramid", "sampling", "shards"},
     {"io", "losses"},
     {"models", "metrics"},
     {"inference", "data", "synthesis", "cli"},

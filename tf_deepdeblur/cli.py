@@ -16,6 +16,7 @@ from tqdm import tqdm
 from tf_deepdeblur.config import flag_fields
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.paths import printable
+from tf_deepdeblur.shards import ALL, Shard, parse_shard, slurm_shard
 
 Config = TypeVar("Config")
 
@@ -56,6 +57,34 @@ def define(config_class: type, module_name: str) -> None:
     for _, item in flag_fields(config_class):
         flag = _DEFINE[_kind(item)](item)
         flags.FLAGS.register_key_flag_for_module(module_name, flags.FLAGS[flag.name])
+
+
+def define_shard(module_name: str) -> flags.FlagHolder:
+    """Defines the flag of commands whose work can be divided, to be read by ``shard``."""
+    flag = flags.DEFINE_string(
+        "shard",
+        None,
+        "Do only part i of n of the work, like 0/7 to 6/7; default: this task's part of a Slurm array, elsewhere all.",
+    )
+    flags.FLAGS.register_key_flag_for_module(module_name, flags.FLAGS[flag.name])
+    return flag
+
+
+def shard(flag: flags.FlagHolder) -> Shard:
+    """The part of the work to do, from the flag or from Slurm; a line on stderr says if it is Slurm's.
+
+    Raises:
+        UsageError: if there is no such part.
+    """
+    try:
+        if flag.value is not None:
+            return parse_shard(flag.value)
+        found = slurm_shard(os.environ)
+    except InputError as error:
+        raise UsageError(str(error)) from error
+    if found is not None:
+        sys.stderr.write(f"shard {found} of a Slurm array; --shard=0/1 does all of the work in every task\n")
+    return found or ALL
 
 
 def build(config_class: type[Config]) -> Config:

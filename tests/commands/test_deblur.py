@@ -117,3 +117,25 @@ def test_exit_code_1_and_one_line_without_a_model(run_here, tmp_path, monkeypatc
         "deepdeblur deblur: absent.keras: no such file; give a trained model\n",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_tasks_of_a_slurm_array_restore_a_shard_each(run_here, model, tmp_path, monkeypatch):
+    (tmp_path / "in").mkdir()
+    for name in "abc":
+        Image.fromarray(IMAGE).save(tmp_path / "in" / f"{name}.png")
+    words = [f"--model={model}", f"--output_dir={tmp_path / 'out'}", "--precision=float32", tmp_path / "in"]
+    for key, value in {"ID": 2, "MIN": 1, "MAX": 2, "STEP": 1, "COUNT": 2}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{key}", str(value))
+    task = run_here("deblur", *words)
+    assert (task.returncode, task.stdout) == (
+        0,
+        f"shard 1/2: 1 restored, 0 failed; written to {tmp_path / 'out'}\n",
+    )
+    assert "shard 1/2 of a Slurm array; --shard=0/1 does all of the work in every task" in task.stderr
+    assert (tmp_path / "out" / "b.png").is_file()
+    explicit = run_here("deblur", "--shard=0/2", *words)
+    assert explicit.stdout.startswith("shard 0/2: 2 restored, 0 failed")
+    monkeypatch.delenv("SLURM_ARRAY_TASK_COUNT")
+    refused = run_here("deblur", *words)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "SLURM_ARRAY_TASK_COUNT is not set, though others of a Slurm array are: give --shard=i/n" in refused.stderr

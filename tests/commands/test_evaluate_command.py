@@ -43,6 +43,22 @@ def test_several_models_are_compared(run_here, tmp_path, pairs_dir, model):
         assert json.loads((tmp_path / "out" / name / "results.json").read_text())["num_images"] == 1
 
 
+def test_shards_are_merged_into_the_table_of_an_unsharded_run(run_here, tmp_path, pairs_dir, model):
+    flags = [f"--model={model}", "--benchmark=pairs", f"--data_dir={pairs_dir}", "--notiming", "--precision=float32"]
+    whole = run_here("evaluate", *flags, f"--output_dir={tmp_path / 'whole'}")
+    flags += [f"--output_dir={tmp_path / 'parts'}"]
+    part = run_here("evaluate", *flags, "--shard=1/2")
+    assert part.stdout == "shard 1/2: identity (K = 1): 1 images are done; --merge when all shards are\n"
+    early = run_here("evaluate", *flags, "--merge")
+    assert early.returncode == 1
+    assert early.stderr.endswith("parts: 1 of 2 images are not done, such as test/blur/000; start their shards again\n")
+    assert run_here("evaluate", *flags, "--shard=0/2").returncode == 0
+    merged = run_here("evaluate", *flags, "--merge")
+    assert (merged.returncode, merged.stdout) == (0, whole.stdout)
+    for name in ("results.json", "results.md", "sheet.png", "rows.jsonl"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tf_deepdeblur.evaluation import kohler, testsets
 from tf_deepdeblur.evaluation.report import write_comparison
 from tf_deepdeblur.evaluation.testsets import Sample, open_references
 from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.shards import Shard
 
 MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")
 
@@ -360,3 +362,51 @@ def test_nothing_to_do_and_double_names_are_refused(tmp_path):
         score(brighter, samples, tmp_path / "out", limit=0)
     with pytest.raises(InputError, match=r"also called clip/0"):
         score(brighter, samples * 2, tmp_path / "out")
+
+
+def files(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_merged_shards_leave_what_one_machine_leaves(tmp_path):
+    """In any order, two at once, and one that is interrupted and started again."""
+    samples = make_samples(tmp_path, count=7)
+    score(brighter, samples, tmp_path / "one", model="a.keras (1)", timing=False)
+    shared = {"model": "a.keras (1)", "timing": False}
+    with pytest.raises(KeyboardInterrupt):
+        score(Counted(stop_after=1), samples, tmp_path / "all", shard=Shard(0, 3), **shared)
+    with ThreadPoolExecutor(2) as pool:
+        parts = [pool.submit(score, brighter, samples, tmp_path / "all", shard=Shard(i, 3), **shared) for i in (2, 1)]
+    assert [len(part.result()["rows"]) for part in parts] == [2, 2]
+    again = Counted()
+    assert score(again, samples, tmp_path / "all", shard=Shard(0, 3), **shared)["num_images"] == 3
+    assert again.calls == 2
+    assert not (tmp_path / "all" / "results.json").exists()
+    test_set = testsets.TestSet("pairs", samples)
+    results = evaluation.merge(test_set, tmp_path / "all", model="a.keras (")
+    assert results == stored(tmp_path / "one")
+    assert files(tmp_path / "all") == files(tmp_path / "one")
+
+
+def test_all_of_the_work_completes_what_shards_have_begun(tmp_path):
+    samples = make_samples(tmp_path)
+    score(brighter, samples, tmp_path / "one", timing=False)
+    score(brighter, samples, tmp_path / "all", timing=False, shard=Shard(1, 2))
+    rest = Counted()
+    score(rest, samples, tmp_path / "all", timing=False)
+    assert rest.calls == 3
+    assert files(tmp_path / "all") == files(tmp_path / "one")
+
+
+def test_merging_refuses_missing_images_and_other_models(tmp_path):
+    samples = make_samples(tmp_path)
+    test_set = testsets.TestSet("pairs", samples)
+    with pytest.raises(InputError, match="no rows of an evaluation in it; start its shards first"):
+        evaluation.merge(test_set, tmp_path / "all")
+    score(brighter, samples, tmp_path / "all", model="a", shard=Shard(1, 2))
+    with pytest.raises(InputError, match="3 of 5 images are not done, such as clip/0; start their shards again"):
+        evaluation.merge(test_set, tmp_path / "all", model="a")
+    with pytest.raises(InputError, match="rows of another evaluation"):
+        evaluation.merge(test_set, tmp_path / "all", model="b")
+    with pytest.raises(InputError, match="rows of another evaluation"):
+        score(brighter, samples, tmp_path / "all", model="b", shard=Shard(0, 2))

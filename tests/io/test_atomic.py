@@ -3,13 +3,14 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io import atomic
-from tf_deepdeblur.io.atomic import atomic_write, is_full, locked, remove_abandoned
+from tf_deepdeblur.io.atomic import append_line, atomic_write, is_full, locked, remove_abandoned
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
@@ -24,6 +25,29 @@ def test_one_writer_at_a_time(tmp_path, kind):
         pass
     assert list(tmp_path.rglob("*")) == [path]
     assert kind == "folder" or path.read_text() == "kept"
+
+
+def test_shared_locks_keep_only_exclusive_ones_out(tmp_path):
+    one, other = locked(tmp_path, shared=True), locked(tmp_path, shared=True)
+    with one, other, pytest.raises(InputError, match="another program is writing to it"):
+        locked(tmp_path).__enter__()
+    with locked(tmp_path), pytest.raises(InputError, match="another program is writing to it"):
+        locked(tmp_path, shared=True).__enter__()
+
+
+def test_lines_of_several_writers_are_all_kept_whole(tmp_path):
+    path = tmp_path / "lines"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: append_line(path, f"{number:05d}" * 300), range(200)))
+    assert sorted(path.read_text().splitlines()) == [f"{number:05d}" * 300 for number in range(200)]
+
+
+def test_no_line_is_appended_through_a_link(tmp_path):
+    (tmp_path / "mine").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError):
+        append_line(tmp_path / "link", "more")
+    assert (tmp_path / "mine").read_text() == "kept"
 
 
 def test_an_error_in_the_block_ends_the_lock(tmp_path):

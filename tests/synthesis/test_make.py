@@ -3,6 +3,7 @@ import errno
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.shards import Shard
 from tf_deepdeblur.synthesis import make as module
+from tf_deepdeblur.synthesis import manifest
 from tf_deepdeblur.synthesis.make import make_blur
 from tf_deepdeblur.synthesis.response import linearise
 from tf_deepdeblur.synthesis.sequences import Settings, plan
@@ -225,6 +228,54 @@ def test_one_program_at_a_time_writes_to_a_folder(tmp_path):
         make([video], tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     assert make([video], tmp_path / "out") == ([], [])
+
+
+def test_shards_make_what_one_machine_makes(tmp_path):
+    """Two at once, in another order than their numbers; the last one to end leaves the whole summary."""
+    videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(15 + i)) for i, name in enumerate("abcde")]
+    make(videos, tmp_path / "one")
+    settings = Settings(**SEVEN)
+
+    def make_shard(index):
+        sequences, _ = plan(videos, tmp_path / "all", settings)
+        return make_blur(sequences, tmp_path / "all", settings, Shard(index, 3))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(make_shard, [2, 0, 1])) == [([], [])] * 3
+    assert contents(tmp_path / "all") == contents(tmp_path / "one")
+    assert not (tmp_path / "all" / ".unfinished").exists()
+
+
+def test_one_machine_at_a_time_makes_a_sequence(tmp_path):
+    video = write_video(tmp_path / "a.mp4", moving_photo(7))
+    part = tmp_path / "out" / ".unfinished" / "a_07_00"
+    part.mkdir(parents=True)
+    settings = Settings(**SEVEN)
+    sequences, _ = plan([video], tmp_path / "out", settings)
+    with locked(part):
+        _, failures = make_blur(sequences, tmp_path / "out", settings, Shard(0, 2))
+    assert len(failures) == 1
+    assert "a_07_00: another program is writing to it" in failures[0]
+    assert make_blur(sequences, tmp_path / "out", settings, Shard(0, 2)) == ([], [])
+    with locked(tmp_path / "out", shared=True), pytest.raises(InputError, match=r"out: another program is writing"):
+        make([video], tmp_path / "out")
+
+
+def test_a_summary_is_written_again_if_a_sequence_is_completed_meanwhile(tmp_path, monkeypatch):
+    videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(7)) for name in "ab"]
+    make(videos, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    (late,) = (tmp_path / "out").glob("*/b_07_00")
+    late.rename(tmp_path / "late")
+
+    def write(path, image):
+        if (tmp_path / "late").exists():
+            (tmp_path / "late").rename(late)
+        write_image(path, image)
+
+    monkeypatch.setattr(manifest, "write_image", write)
+    manifest.write_summary(tmp_path / "out")
+    assert contents(tmp_path / "out") == before
 
 
 def test_warnings_are_told_again_when_a_sequence_is_found_made(tmp_path):

@@ -45,6 +45,7 @@ _RECURSIVE = flags.DEFINE_bool("recursive", False, "Also look into subfolders.")
 _SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Skip files that are in --output_dir already.")
 _JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 95, "Quality of JPEG, HEIC and lossy WebP files.", 1, 100)
 _STRIP_METADATA = flags.DEFINE_bool("strip_metadata", False, "Do not keep EXIF data, colour profile, date and place.")
+_SHARD = cli.define_shard(__name__)
 _COMPARE = flags.DEFINE_bool("compare", False, "Also write before | after pictures to --output_dir/before_after.")
 
 
@@ -52,13 +53,14 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     if len(argv) < 2:
         raise cli.UsageError("name at least one image, folder or video to deblur")
+    shard = cli.shard(_SHARD)
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
 
     tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
     deblur = Deblurrer.load(cli.find_model(_MODEL.value), tile, _PRECISION.value)
-    plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value)
+    plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value, shard)
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
     output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)
     failures = plan.failures + restore_files(deblur, plan.jobs, output)
@@ -67,5 +69,6 @@ def main(argv: Sequence[str]) -> int:
     num_restored = len(plan.jobs) + len(plan.failures) - len(failures)
     skipped = f", {plan.num_skipped} were there already" if plan.num_skipped else ""
     written_to = f"; written to {_OUTPUT_DIR.value}" if num_restored else ""
-    print(f"{num_restored} restored{skipped}, {len(failures)} failed{written_to}")
+    part = f"shard {shard}: " if shard.count > 1 else ""
+    print(f"{part}{num_restored} restored{skipped}, {len(failures)} failed{written_to}")
     return 1 if failures else 0

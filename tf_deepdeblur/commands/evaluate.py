@@ -6,6 +6,8 @@
 Writes into --output_dir: results.json, results.md (a table beside the paper's), sheet.png (best, median and worst
 image), images/ (the restored ones). An interrupted evaluation continues when it is started again. Several models get a
 folder each, and results.md has a column for each.
+
+Several machines that share --output_dir evaluate a --shard each; then the same command with --merge writes the results.
 """
 
 import functools
@@ -16,6 +18,7 @@ from absl import flags
 from tqdm import tqdm
 
 from tf_deepdeblur import cli, runtime
+from tf_deepdeblur.shards import ALL
 
 _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
 _MODEL = flags.DEFINE_multi_string(
@@ -34,6 +37,11 @@ _LIMIT = flags.DEFINE_integer("limit", None, "Evaluate only this many images, sp
 _PRECISION = flags.DEFINE_enum(
     "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "What the network computes in."
 )
+_SHARD = cli.define_shard(__name__)
+_MERGE = flags.DEFINE_bool("merge", False, "Restore nothing: write the results of shards that are all done.")
+_TIMING = flags.DEFINE_bool(
+    "timing", True, "Measure the runtime. Without it, two evaluations of equal pixels write equal bytes."
+)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,8 +53,9 @@ def main(argv: Sequence[str]) -> int:
     }
     if len(names) < len(_MODEL.value):
         raise cli.UsageError(f"--model {', '.join(_MODEL.value)}: two have the same name; rename one of them")
+    shard = ALL if _MERGE.value else cli.shard(_SHARD)
     runtime.import_tensorflow_quietly()
-    from tf_deepdeblur.evaluation import evaluate, load, write_comparison
+    from tf_deepdeblur.evaluation import evaluate, load, merge, write_comparison
     from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.io.checksum import sha256
 
@@ -54,16 +63,28 @@ def main(argv: Sequence[str]) -> int:
     test_set = load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
     for name, path in models.items():
-        deblur = Deblurrer.load(path, precision=_PRECISION.value)
+        # Merging needs of the network nothing but K, whatever it computed in.
+        deblur = Deblurrer.load(path, precision="auto" if _MERGE.value else _PRECISION.value)
         column = f"{name} (K = {deblur.num_scales})" if deblur.num_scales else name
+        folder = output_dir / name if len(models) > 1 else output_dir
+        identity = f"{path} (sha256 {sha256(path)[:12]}, precision "
+        if _MERGE.value:
+            results[column] = merge(test_set, folder, model=identity, limit=_LIMIT.value)
+            continue
         results[column] = evaluate(
             deblur,
             test_set,
-            output_dir / name if len(models) > 1 else output_dir,
-            model=f"{path} (sha256 {sha256(path)[:12]}, precision {deblur.precision or 'as exported'})",
+            folder,
+            model=f"{identity}{deblur.precision or 'as exported'})",
             limit=_LIMIT.value,
+            shard=shard,
+            timing=_TIMING.value,
             progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
         )
+    if shard.count > 1:
+        for column, result in results.items():
+            print(f"shard {shard}: {column}: {result['num_images']} images are done; --merge when all shards are")
+        return 0
     write_comparison(results, output_dir)
     print((output_dir / "results.md").read_text())
     return 0

@@ -57,6 +57,7 @@ _SETTINGS = (
     flags.DEFINE_bool("phone", False, "Of photographs: clip highlights, add a sensor's noise, compress with JPEG."),
     flags.DEFINE_integer("seed", 0, "Seed of M, the split and the camera shake.", lower_bound=0),
 )
+_SHARD = cli.define_shard(__name__)
 flags.DEFINE_alias("crf", "camera_response")  # its name until version 0.1
 
 
@@ -64,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     if not argv[1:]:
         raise cli.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
+    shard = cli.shard(_SHARD)
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.synthesis.make import make_blur
     from tf_deepdeblur.synthesis.sequences import Settings, plan
@@ -78,10 +80,12 @@ def main(argv: Sequence[str]) -> int:
         raise cli.UsageError(reason) from error
     folder = Path(_OUTPUT_DIR.value).expanduser()
     sequences, unusable = plan(argv[1:], folder, settings, _TEST_FRACTION.value, _TEST_SEQUENCES.value)
-    warnings, failures = make_blur(sequences, folder, settings)
+    warnings, failures = make_blur(sequences, folder, settings, shard)
     for kind, lines in (("warning", warnings), ("failed", unusable + failures)):
         for line in lines:
             print(f"{kind}: {cli.as_line(line)}", file=sys.stderr)
-    count = len(sequences) - len(failures)
-    print(f"{count} sequences are in {folder}; look at {folder / 'contact_sheet.png'}" if count else "nothing was made")
+    count = len(shard.of(sequences)) - len(failures)
+    part = f"shard {shard}: " if shard.count > 1 else ""
+    sheet = folder / "contact_sheet.png"
+    print(f"{part}{count} sequences are in {folder}; look at {sheet}" if count else f"{part}nothing was made")
     return 1 if unusable or failures else 0

@@ -1,5 +1,6 @@
 from .report import write_comparison as write_comparison
 from .scoring import evaluate as evaluate
+from .scoring import merge as merge
 from .testsets import BENCHMARKS as BENCHMARKS
 from .testsets import Sample as Sample
 from .testsets import TestSet as TestSet

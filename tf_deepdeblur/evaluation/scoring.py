@@ -4,23 +4,25 @@ The function is the one that users call, uint8 in and uint8 out, and the scores 
 written. An evaluation writes to ``output_dir``:
 
 - ``images/NAME.png``: the restored images;
-- ``rows.jsonl``: a header that says what is evaluated, then a row per image, written as soon as the image is done: an
-  interrupted evaluation continues from it;
+- ``rows.jsonl``: see ``rows``; an interrupted evaluation continues from it;
 - ``results.json``: see ``report.summarise``; JSON has no infinity, so the PSNR of identical images becomes null there;
 - ``results.md``: the means as a table beside the paper's;
 - ``sheet.png``: blurry | restored | sharp of the best, the median and the worst image by PSNR; if the test set has no
   sharp images, thumbnails of all, blurry | restored.
 
-A row has "name", "seconds" (null for the first image of a size, whose call may include compiling), the scores of the
-restored image and, under "blurry", the same scores of the blurry one: "psnr", "ssim_gaussian" and "ssim_matlab3d", or
-for kohler "psnr" and "mssim" with "psnr_reference" and "mssim_reference", the positions of the best references.
+Several machines may score a shard each; ``merge`` then writes the last three, as one machine would have.
+
+A row has "name", "seconds" (null for the first image of a size, whose call may include compiling, and without
+``timing``), the scores of the restored image and, under "blurry", the same scores of the blurry one: "psnr",
+"ssim_gaussian" and "ssim_matlab3d", or for kohler "psnr" and "mssim" with "psnr_reference" and "mssim_reference", the
+positions of the best references.
 """
 
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +32,12 @@ from tf_deepdeblur import metrics
 from tf_deepdeblur.background import WriteBehind, read_ahead
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler, report, sheet
+from tf_deepdeblur.evaluation.rows import Header, RowsFile, read_header, read_rows, restored_path
 from tf_deepdeblur.evaluation.testsets import Sample, TestSet, open_references
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 from tf_deepdeblur.sampling import evenly_spaced
+from tf_deepdeblur.shards import ALL, Shard
 
 
 def evaluate(
@@ -43,6 +47,8 @@ def evaluate(
     *,
     model: str = "",
     limit: int | None = None,
+    shard: Shard = ALL,
+    timing: bool = True,
     progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
 ) -> dict:
     """Restores and scores the images of a test set.
@@ -50,62 +56,168 @@ def evaluate(
     Args:
         deblur: function uint8 [H, W, 3] -> uint8 [H, W, 3], such as a ``Deblurrer``.
         test_set: result of ``testsets.load``; the protocol of the Koehler data set is used if its name is "kohler".
-        output_dir: folder for the results. Images that an earlier evaluation of the same model left there are not
-            restored again.
+        output_dir: folder for the results. Images that an earlier evaluation of the same model, or another machine,
+            left there are not restored again.
         model: text that identifies the weights, such as path and digest; rows of another model are refused.
         limit: number of images, evenly spaced over the test set; all by default.
+        shard: the part of these images to do; unless it is all of them, ``merge`` writes the results.
+        timing: whether to measure the seconds; without them two evaluations write equal bytes.
         progress: wraps the list of samples that is iterated over, like ``tqdm.tqdm``.
 
     Returns:
-        The content of ``results.json``, see ``report.summarise``.
+        The content of ``results.json``, see ``report.summarise``; of a shard, the same of its images.
 
     Raises:
         InputError: naming the file or folder and the remedy, for unusable images, a ``limit`` below 1, duplicate names,
             a function that does not return an image of the same size, or an ``output_dir`` that holds the rows of
             another evaluation.
     """
-    if limit is not None and limit < 1:
-        raise InputError(f"`limit` must be at least 1, got {limit}")
-    if not test_set.samples:
-        raise InputError(f"{test_set.name}: there are no images to evaluate")
-    samples = evenly_spaced(test_set.samples, limit or len(test_set.samples))
-    by_name = {}
-    for sample in samples:
-        if sample.name in by_name:
-            raise InputError(f"{sample.blurry}: another image is also called {sample.name}; rename one of them")
-        by_name[sample.name] = sample
+    evaluation = Evaluation(test_set, output_dir, model, limit, shard)
+    scorer = Scorer(deblur, evaluation.output_dir, test_set.name == "kohler", timing)
+    rows = scorer.rows(evaluation.todo)
+    for _, row in zip(progress(evaluation.todo), rows, strict=True):
+        evaluation.add(row)
+    return evaluation.finish()
 
+
+def merge(test_set: TestSet, output_dir: str | os.PathLike, *, model: str = "", limit: int | None = None) -> dict:
+    """Writes the results of an evaluation that was done in shards: the same as of one that was not.
+
+    Args:
+        test_set: as for ``evaluate``.
+        output_dir: folder that all shards wrote to.
+        model: how the text that identifies the weights begins.
+        limit: as for ``evaluate``.
+
+    Returns:
+        The content of ``results.json``, see ``report.summarise``.
+
+    Raises:
+        InputError: if images are missing, or the rows are of another evaluation.
+    """
     output_dir = Path(output_dir).expanduser()
-    output_dir.mkdir(parents=True, exist_ok=True)
-    header = {"benchmark": test_set.name, "blur_key": test_set.blur_key, "model": model}
-    rows_file = output_dir / "rows.jsonl"
-    rows = {row["name"]: row for row in _read_rows(rows_file, header) if _restored(output_dir, row["name"]).is_file()}
-    write_atomically(rows_file, "".join(json.dumps(entry) + "\n" for entry in (header, *rows.values())))
+    evaluated = read_header(output_dir)["model"]
+    evaluation = Evaluation(test_set, output_dir, evaluated if evaluated.startswith(model) else model, limit)
+    if evaluation.todo:
+        raise InputError(
+            f"{output_dir}: {len(evaluation.todo)} of {len(evaluation.samples)} images are not done, such as "
+            f"{evaluation.todo[0].name}; start their shards again"
+        )
+    return evaluation.finish()
 
-    score = _kohler_scores if test_set.name == "kohler" else _scores
-    todo = [sample for sample in samples if sample.name not in rows]
-    warm_sizes = set()
-    with read_ahead(map(_read, todo), ahead=1) as images, WriteBehind(limit=1) as writing:
-        for sample, (blurry, references) in zip(progress(todo), images, strict=True):
-            restored, seconds = _restore(deblur, sample, blurry, warm_sizes)
-            writing.call(_write, _restored(output_dir, sample.name), restored)
-            row = {"name": sample.name, "seconds": seconds, "blurry": {}}
-            if references:
-                try:
-                    row |= score(restored, references) | {"blurry": score(blurry, references)}
-                except ValueError as error:
-                    raise InputError(f"{sample.blurry}: cannot be scored ({error}); leave it out") from error
-            rows[sample.name] = row
-            with rows_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
 
-    results = report.summarise([rows[sample.name] for sample in samples], header, len(test_set.samples))
-    write_atomically(
-        output_dir / "results.json", json.dumps(_without_infinity(results), indent=1, allow_nan=False) + "\n"
-    )
-    report.write_comparison({"restored": results}, output_dir)
-    write_image(output_dir / "sheet.png", _sheet(results, by_name, output_dir))
-    return results
+class Evaluation:
+    """What is to be evaluated, and what of it is done; the arguments are those of ``evaluate``.
+
+    Attributes:
+        output_dir: folder for the results; it is made if need be.
+        samples: all Samples of the evaluation, also those of other shards.
+        todo: the Samples of this shard that nobody has scored yet.
+    """
+
+    def __init__(
+        self, test_set: TestSet, output_dir: str | os.PathLike, model: str, limit: int | None, shard: Shard = ALL
+    ):
+        if limit is not None and limit < 1:
+            raise InputError(f"`limit` must be at least 1, got {limit}")
+        if not test_set.samples:
+            raise InputError(f"{test_set.name}: there are no images to evaluate")
+        self.samples: list[Sample] = evenly_spaced(test_set.samples, limit or len(test_set.samples))
+        self._by_name = {}
+        for sample in self.samples:
+            if sample.name in self._by_name:
+                raise InputError(f"{sample.blurry}: another image is also called {sample.name}; rename one of them")
+            self._by_name[sample.name] = sample
+        self._num_available = len(test_set.samples)
+        self._shard = shard
+        self._own = shard.of(self.samples)
+        self.output_dir = Path(output_dir).expanduser()
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        self._header: Header = {"benchmark": test_set.name, "blur_key": test_set.blur_key, "model": model}
+        self._rows = read_rows(self.output_dir, self._header)
+        self.todo: list[Sample] = [sample for sample in self._own if sample.name not in self._rows]
+        self._file = RowsFile(self.output_dir, self._header, self._in_order(), shard)
+
+    def add(self, row: dict) -> None:
+        """Notes the row of an image that is done."""
+        self._rows[row["name"]] = row
+        self._file.append(row)
+
+    def finish(self) -> dict:
+        """The summary of all rows, which is also written; of a shard, the summary of its rows alone."""
+        rows = [self._rows[sample.name] for sample in self._own]
+        results = report.summarise(rows, self._header, self._num_available)
+        if self._shard.count > 1:
+            return results
+        # In the order of the samples, whoever scored them.
+        self._file = RowsFile(self.output_dir, self._header, self._in_order(), self._shard)
+        self._file.remove_others()
+        content = json.dumps(_without_infinity(results), indent=1, allow_nan=False) + "\n"
+        write_atomically(self.output_dir / "results.json", content)
+        report.write_comparison({"restored": results}, self.output_dir)
+        write_image(self.output_dir / "sheet.png", _sheet(results, self._by_name, self.output_dir))
+        return results
+
+    def _in_order(self):
+        """The rows that belong into this machine's file: those of its samples; of all of them, any others too."""
+        own = [self._rows[sample.name] for sample in self._own if sample.name in self._rows]
+        others = [row for name, row in self._rows.items() if name not in self._by_name]
+        return own if self._shard.count > 1 else own + others
+
+
+class Scorer:
+    """Restores images, writes them and scores them; the next one is read and the last one written meanwhile.
+
+    Args:
+        deblur: as for ``evaluate``.
+        output_dir: folder for the results.
+        by_kohler: whether the protocol of the Koehler data set is used.
+        timing: whether to measure the seconds.
+    """
+
+    def __init__(self, deblur: Callable[[np.ndarray], np.ndarray], output_dir: Path, by_kohler: bool, timing: bool):
+        self._deblur = deblur
+        self._output_dir = output_dir
+        self._score = _kohler_scores if by_kohler else _scores
+        self._timing = timing
+        self._warm_sizes = set()
+
+    def rows(self, samples: Iterable[Sample]) -> Iterator[dict]:
+        """Yields the row of each sample.
+
+        Raises:
+            InputError: naming the image, if it cannot be read, restored or scored.
+        """
+        samples = list(samples)
+        with read_ahead(map(_read, samples), ahead=1) as images, WriteBehind(limit=1) as writing:
+            for sample, (blurry, references) in zip(samples, images, strict=True):
+                restored, seconds = self._restore(blurry)
+                if restored.dtype != np.uint8 or restored.shape != blurry.shape:
+                    raise InputError(
+                        f"{sample.blurry}: the model returned {restored.dtype} {restored.shape} for uint8 "
+                        f"{blurry.shape}; use a deblurring model"
+                    )
+                writing.call(_write, restored_path(self._output_dir, sample.name), restored)
+                row = {"name": sample.name, "seconds": seconds, "blurry": {}}
+                if references:
+                    try:
+                        row |= self._score(restored, references) | {"blurry": self._score(blurry, references)}
+                    except ValueError as error:
+                        raise InputError(f"{sample.blurry}: cannot be scored ({error}); leave it out") from error
+                yield row
+
+    def _restore(self, blurry):
+        """The restored image, and the seconds it took, or None for the first image of its size and without timing."""
+        if not self._timing:
+            return np.asarray(self._deblur(blurry)), None
+        if not self._warm_sizes:  # restored once untimed, so that a test set of one image has a time too
+            self._deblur(blurry)
+            self._warm_sizes.add(blurry.shape)
+        start = time.perf_counter()
+        restored = np.asarray(self._deblur(blurry))
+        seconds = time.perf_counter() - start if blurry.shape in self._warm_sizes else None
+        self._warm_sizes.add(blurry.shape)
+        return restored, seconds
 
 
 def _read(sample):
@@ -115,66 +227,9 @@ def _read(sample):
     return blurry, [references[0]] if len(references) == 1 else references
 
 
-def _restore(deblur, sample, blurry, warm_sizes):
-    """The restored image, and the seconds it took, or None for the first image of its size."""
-    if not warm_sizes:  # restored once untimed, so that a test set of one image has a time too
-        deblur(blurry)
-        warm_sizes.add(blurry.shape)
-    start = time.perf_counter()
-    restored = np.asarray(deblur(blurry))
-    seconds = time.perf_counter() - start if blurry.shape in warm_sizes else None
-    warm_sizes.add(blurry.shape)
-    if restored.dtype != np.uint8 or restored.shape != blurry.shape:
-        raise InputError(
-            f"{sample.blurry}: the model returned {restored.dtype} {restored.shape} for uint8 {blurry.shape}; "
-            "use a deblurring model"
-        )
-    return restored, seconds
-
-
 def _write(path, image):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, image)
-
-
-def _restored(output_dir, name):
-    return output_dir / "images" / f"{name}.png"
-
-
-def _read_rows(path, header):
-    """The rows of an earlier evaluation with the same header; a line that an interruption cut off is left out."""
-    if not path.exists():
-        return []
-    try:
-        # What follows the last end of line is empty or was cut off.
-        entries = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: line is not JSON ({error}); delete the file to start again") from error
-    if not entries:
-        return []
-    old_header, *rows = entries
-    if not isinstance(old_header, dict) or set(old_header) != set(header):
-        raise InputError(f"{path}: does not begin with the header of an evaluation; delete the file to start again")
-    was = [f"{key} {old_header[key]!r}, now {header[key]!r}" for key in header if old_header[key] != header[key]]
-    if was:
-        raise InputError(
-            f"{path}: rows of another evaluation ({', '.join(was)}); use another `output_dir` or delete the folder"
-        )
-    for number, row in enumerate(rows, start=2):
-        if not _is_row(row):
-            raise InputError(f"{path}: line {number} is not the row of an image; delete the file to start again")
-    return rows
-
-
-def _is_row(entry):
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or "seconds" not in entry:
-        return False
-    if not isinstance(entry.get("blurry"), dict):
-        return False
-    numbers = [value for key, value in entry.items() if key not in ("name", "seconds", "blurry")]
-    numbers += [*entry["blurry"].values(), 0 if entry["seconds"] is None else entry["seconds"]]
-    # The comparison is false for NaN, which Python's JSON reads as a number.
-    return all(isinstance(number, int | float) and number > -math.inf for number in numbers)
 
 
 def _scores(image, references):
@@ -208,7 +263,7 @@ def _sheet(results, samples, output_dir):
     """The picture ``sheet.png``; ``samples`` is a dict of Sample by name."""
 
     def before_and_after(row):
-        return read_image(samples[row["name"]].blurry), read_image(_restored(output_dir, row["name"]))
+        return read_image(samples[row["name"]].blurry), read_image(restored_path(output_dir, row["name"]))
 
     if "psnr" not in results["mean"]:
         return sheet.contact_sheet(before_and_after(row) for row in results["rows"])

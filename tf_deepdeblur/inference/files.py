@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from tf_deepdeblur.background import WriteBehind, read_ahead
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import atomic_write, remove_abandoned, write_atomically
+from tf_deepdeblur.io.atomic import append_line, atomic_write, remove_abandoned, write_atomically
 from tf_deepdeblur.io.paths import printable, require_regular_file
 from tf_deepdeblur.io.photo import (
     JPEG_QUALITY,
@@ -35,6 +35,7 @@ from tf_deepdeblur.io.photo import (
 )
 from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
 from tf_deepdeblur.io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
+from tf_deepdeblur.shards import ALL, Shard
 
 # Pictures and videos that are not supported: in a folder they are named, not passed over.
 _REFUSED_SUFFIXES = frozenset(
@@ -94,6 +95,7 @@ def plan_jobs(
     output_dir: str | os.PathLike,
     recursive: bool = False,
     skip_existing: bool = False,
+    shard: Shard = ALL,
 ) -> Plan:
     """Looks for photographs and videos.
 
@@ -105,6 +107,7 @@ def plan_jobs(
         output_dir: folder to write to; it is made if need be.
         recursive: whether folders in folders are looked into; links are followed, but into no folder twice.
         skip_existing: whether to leave out files that are there already.
+        shard: of the files in the order of their names; what is wrong with the inputs themselves is told in each.
 
     Returns:
         Plan.
@@ -123,15 +126,19 @@ def plan_jobs(
         ) from error
     search = _Search(recursive, output_dir.resolve())
     found = [Job(source, output_dir / name, name) for given in inputs for source, name in search.find(given)]
+    found = list({(_real(job.source), job.target): job for job in found}.values())
     sources = {_real(job.source) for job in found}
+    first = {job.target: job for job in reversed(found)}
+    if shard.count > 1:
+        found = shard.of(sorted(found, key=lambda job: (job.name, job.source)))
     recorded = functools.cache(_recorded)
-    jobs, failures, num_skipped = {}, search.failures, 0
-    for job in {(_real(job.source), job.target): job for job in found}.values():
+    jobs, failures, num_skipped = [], search.failures, 0
+    for job in found:
         try:
             if _real(job.target) in sources:
                 raise InputError(f"{job.target} is an input and is not overwritten; choose another `output_dir`")
-            if job.target in jobs:
-                other = jobs[job.target].source
+            if first[job.target] is not job:
+                other = first[job.target].source
                 raise InputError(f"{job.target} is already written from {other}; restore them into two folders")
             is_known = job.target.name in recorded(job.target.parent)
             if is_known or not skip_existing:
@@ -139,10 +146,10 @@ def plan_jobs(
             if skip_existing and job.target.is_file():
                 num_skipped += 1
             else:
-                jobs[job.target] = job
+                jobs.append(job)
         except (InputError, OSError) as error:
             failures.append(_line(job, error))
-    return Plan(list(jobs.values()), list(map(printable, failures)), num_skipped)
+    return Plan(jobs, list(map(printable, failures)), num_skipped)
 
 
 class _Search:
@@ -248,13 +255,9 @@ def _record(job):
     recorded = _recorded(job.target.parent)
     _require_same_source(job, recorded)
     if recorded.get(job.target.name) != _relative_source(job):
-        line = json.dumps({"file": job.target.name, "source": _relative_source(job)}) + "\n"
-        # Appended, so that programs that write into one folder keep each other's lines; no planted link is followed.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         path = job.target.parent / _RECORD
-        try:
-            with os.fdopen(os.open(path, flags, 0o666), "a") as file:
-                file.write(line)
+        try:  # appended, so that programs that write into one folder keep each other's lines
+            append_line(path, json.dumps({"file": job.target.name, "source": _relative_source(job)}))
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}); remove it") from error
 

@@ -49,6 +49,22 @@ def write_atomically(path: str | os.PathLike, content: str | bytes) -> None:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+def append_line(path: str | os.PathLike, line: str) -> None:
+    """Appends a line to a file that other programs, on other machines too, may be appending to; follows no link.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "a", encoding="utf-8") as file:
+        # Appending is atomic on a local disk. A network file system appends where it last saw the end, and looks again
+        # when it takes a lock; where there are no locks, this is all that can be done.
+        with contextlib.suppress(OSError):
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"{line}\n")
+
+
 def remove_abandoned(folder: str | os.PathLike) -> None:
     """Removes what killed programs left in ``folder`` a day ago or earlier, temporary files and folders."""
     for path in Path(folder).iterdir():
@@ -86,13 +102,14 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike) -> Iterator[None]:
-    """Holds an exclusive lock on ``path`` until the block or the process ends; leaves no file behind.
+def locked(path: str | os.PathLike, shared: bool = False) -> Iterator[None]:
+    """Holds a lock on ``path`` until the block or the process ends; leaves no file behind.
 
     No-op on file systems without locking.
 
     Args:
         path: a file or folder that exists.
+        shared: whether others may hold it too, if it is shared for them as well.
 
     Raises:
         InputError: if another program holds the lock.
@@ -105,7 +122,7 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
                 f"{path}: another program is writing to it; wait until it has ended or choose another folder"

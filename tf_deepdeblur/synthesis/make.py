@@ -31,6 +31,7 @@ from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.metrics import psnr
 from tf_deepdeblur.runtime import num_cores
+from tf_deepdeblur.shards import ALL, Shard
 from tf_deepdeblur.synthesis.footage import Footage, brightest, motion, unusable
 from tf_deepdeblur.synthesis.manifest import write_manifest, write_summary
 from tf_deepdeblur.synthesis.response import camera_response, linear_response
@@ -44,7 +45,7 @@ _COMPRESSION = 2  # of zlib: a third of the time of Pillow's 6 for files 4% larg
 
 
 def make_blur(
-    sequences: list[Sequence], output_dir: str | os.PathLike, settings: Settings
+    sequences: list[Sequence], output_dir: str | os.PathLike, settings: Settings, shard: Shard = ALL
 ) -> tuple[list[str], list[str]]:
     """Makes the sequences that are not there yet, on all cores; see the module's docstring for what is written.
 
@@ -52,6 +53,7 @@ def make_blur(
         sequences: list of Sequence, from ``sequences.plan``.
         output_dir: folder of the data set.
         settings: Settings.
+        shard: the part of the sequences to make, while other machines make other parts in the same folder.
 
     Returns:
         (warnings, failures): one line each. Warnings say what speaks against the footage, also that of sequences which
@@ -64,11 +66,15 @@ def make_blur(
     output_dir = Path(output_dir)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        with locked(output_dir):
-            warnings, failures = _Maker(output_dir, settings, sequences).make(sequences)
+        with locked(output_dir, shared=shard.count > 1):
+            own = shard.of(sequences)
+            warnings, failures = _Maker(output_dir, settings, own).make(own)
             write_summary(output_dir)
-            with contextlib.suppress(OSError):
-                (output_dir / ".unfinished").rmdir()  # stays while something is in it
+            folders = [output_dir / sequence.split / sequence.name for sequence in sequences]
+            # Else another machine may be about to begin its next sequence there.
+            if shard.count == 1 or all(folder.is_dir() for folder in folders):
+                with contextlib.suppress(OSError):
+                    (output_dir / ".unfinished").rmdir()  # stays while something is in it
     except OSError as error:
         remedy = "choose another folder"
         if is_full(error):
@@ -137,26 +143,28 @@ class _Maker:
             "crf_crc32": zlib.crc32(self._responses[0].signals.tobytes()) if is_table else "",
         }
         folder = self._output_dir / sequence.split / sequence.name
-        if folder.is_dir():
-            made = _read_record(folder)
-            if made is None:
-                raise InputError(f"{folder}: has no settings.json of this tool; use a new `output_dir`")
-            # Before these were settings they had these values.
-            made = {"shake": [], "roll": 1.0, "moving": 0.5, "phone": False, **made}
-            changed = [
-                f"{key} was {made.get(key)}, is now {new}" for key, new in record.items() if new != made.get(key)
-            ]
-            if changed:
-                changes = "; ".join(changed)
-                raise InputError(f"{folder}: was made otherwise ({changes}); remove it or use a new `output_dir`")
-            self._advance(self._num_steps(source) or 0)
-            return (folder / _WARNINGS).read_text().splitlines() if (folder / _WARNINGS).exists() else []
-
         part = self._output_dir / ".unfinished" / sequence.name
-        if part.exists() and _read_record(part) != record:  # else what an interrupted run left is kept
-            shutil.rmtree(part)
+        if not folder.is_dir():
+            part.mkdir(parents=True, exist_ok=True)
+            with locked(part):  # should two machines make the same shard
+                if not folder.is_dir():
+                    self._complete(part, sequence, record)
+                    folder.parent.mkdir(parents=True, exist_ok=True)
+                    part.rename(folder)
+                else:  # another machine has just completed it
+                    part.rmdir()
+        else:
+            _require_same_settings(folder, record)
+            self._advance(self._num_steps(source) or 0)
+        return (folder / _WARNINGS).read_text().splitlines() if (folder / _WARNINGS).exists() else []
+
+    def _complete(self, part, sequence, record):
+        """Makes what is missing in the folder of an unfinished sequence."""
+        if _read_record(part) != record:  # else what an interrupted run left is kept
+            for entry in part.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for key in (*BLUR_KEYS, "sharp"):
-            (part / key).mkdir(parents=True, exist_ok=True)
+            (part / key).mkdir(exist_ok=True)
         for leftover in part.glob("**/.*.part.*"):  # of a run that was killed: ours has the lock
             leftover.unlink()
         write_atomically(part / "settings.json", json.dumps(record, indent=1) + "\n")
@@ -168,9 +176,6 @@ class _Maker:
         write_manifest(part / "manifest.csv", rows)
         if warnings:
             write_atomically(part / _WARNINGS, "".join(f"{line}\n" for line in warnings))
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part.rename(folder)
-        return warnings
 
     def _write_pairs(self, sequence, part):
         """Writes a sequence's images into a folder; returns (rows of its manifest, warnings)."""
@@ -261,6 +266,19 @@ class _Maker:
             raise _StoppedError
         with self._progress_lock:
             self._progress.update(count)
+
+
+def _require_same_settings(folder, record):
+    """Raises InputError if a complete sequence was made otherwise than it would be now."""
+    made = _read_record(folder)
+    if made is None:
+        raise InputError(f"{folder}: has no settings.json of this tool; use a new `output_dir`")
+    # Before these were settings they had these values.
+    made = {"shake": [], "roll": 1.0, "moving": 0.5, "phone": False, **made}
+    changed = [f"{key} was {made.get(key)}, is now {new}" for key, new in record.items() if new != made.get(key)]
+    if changed:
+        changes = "; ".join(changed)
+        raise InputError(f"{folder}: was made otherwise ({changes}); remove it or use a new `output_dir`")
 
 
 def _read_record(folder):

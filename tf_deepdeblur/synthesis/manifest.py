@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 from tf_deepdeblur.sampling import evenly_spaced
+from tf_deepdeblur.synthesis.sequences import SPLITS
 
 COLUMNS = (
     "sequence", "file", "source", "first_frame", "frames",
@@ -43,16 +44,21 @@ def write_manifest(path: str | os.PathLike, rows: list[dict]) -> None:
 def write_summary(folder: Path) -> None:
     """Writes ``manifest.csv`` and ``contact_sheet.png`` of all complete sequences of a data set, if there are any.
 
-    Each row of the sheet shows the blurry and the sharp image, then where they differ most, pixel by pixel.
+    Each row of the sheet shows the blurry and the sharp image, then where they differ most, pixel by pixel. Several
+    machines may do this at the same time: in the end both files are of all sequences.
     """
-    pairs = []
-    for path in sorted(folder.glob("*/*/manifest.csv")):
-        with path.open(newline="") as file:
-            pairs += [(path.parent, row) for row in csv.DictReader(file)]
-    if pairs:
-        write_manifest(folder / "manifest.csv", [row for _, row in pairs])
-        sheet = np.concatenate([_sheet_row(folder, *pair) for pair in evenly_spaced(pairs, _MOST_ROWS)])
-        write_image(folder / "contact_sheet.png", sheet)
+    seen = None
+    # Another machine may complete a sequence, and write a newer summary, before this one has written its own.
+    while (paths := sorted(path for split in SPLITS for path in folder.glob(f"{split}/*/manifest.csv"))) != seen:
+        pairs = []
+        for path in paths:
+            with path.open(newline="") as file:
+                pairs += [(path.parent, row) for row in csv.DictReader(file)]
+        if pairs:
+            write_manifest(folder / "manifest.csv", [row for _, row in pairs])
+            sheet = np.concatenate([_sheet_row(folder, *pair) for pair in evenly_spaced(pairs, _MOST_ROWS)])
+            write_image(folder / "contact_sheet.png", sheet)
+        seen = paths
 
 
 def _sheet_row(folder, sequence, row):
