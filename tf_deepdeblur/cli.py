@@ -179,7 +179,7 @@ def _run_main(main, argv):
         complain(argv[0], error)
         return 2 if isinstance(error, UsageError) else 1
     except OSError as error:  # no disk space, no permission, a closed pipe
-        complain(argv[0], error)
+        complain(argv[0], f"{error.filename}: {error.strerror}" if error.filename else error)
         return 1
     except KeyboardInterrupt as error:
         complain(argv[0], str(error) or "interrupted")
@@ -201,7 +201,9 @@ def _parse(command, argv):
     except flags.Error as error:
         message = " ".join(str(error).split())
         missing = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
-        complain(argv[0], f"--{missing[1]} is missing: {flags.FLAGS[missing[1]].help}" if missing else message)
+        # Without the hint that absl adds to flags that may be repeated; ours say so themselves.
+        help_ = flags.FLAGS[missing[1]].help.partition(";\n")[0] if missing else ""
+        complain(argv[0], f"--{missing[1]} is missing: {help_}" if missing else message)
         sys.exit(2)
     except BrokenPipeError:  # whoever read the help had seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

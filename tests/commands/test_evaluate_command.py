@@ -62,7 +62,7 @@ def test_shards_are_merged_into_the_table_of_an_unsharded_run(run_here, tmp_path
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
-        (["--benchmark=gopro"], 2, "model"),
+        (["--benchmark=gopro"], 2, "hf://user/name; repeat it to compare models.\n"),
         (["--model=nowhere", "--benchmark=pairs", "--data_dir=x", "--output_dir=y"], 1, "nowhere: no such file"),
         (
             ["--model=a/k.keras", "--model=b/k.keras", "--benchmark=pairs", "--data_dir=.", "--output_dir=y"],
@@ -77,3 +77,12 @@ def test_wrong_use_is_one_line(run_here, flags, code, message):
     assert result.returncode == code, result.stderr
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_named(run_here, tmp_path, pairs_dir, model):
+    (tmp_path / "out").touch()
+    result = run_here(
+        "evaluate", f"--model={model}", "--benchmark=pairs", f"--data_dir={pairs_dir}", f"--output_dir={tmp_path}/out"
+    )
+    reason = "cannot be written (File exists); choose another --output_dir"
+    assert (result.returncode, result.stderr) == (1, f"deepdeblur evaluate: {tmp_path}/out: {reason}\n")

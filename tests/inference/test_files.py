@@ -215,7 +215,7 @@ def test_inputs_that_do_not_exist_are_named_with_what_may_be_wrong(plan, tree):
     assert failures == [
         f"{tree / 'gone.png'}: no such file or folder",
         f"{tree / '*.png'}: no such file or folder; the shell replaces a pattern by names only without quotes",
-        "https:/example.org/a.png: no such file or folder; addresses are not opened, download it first",
+        "https://example.org/a.png: no such file or folder; addresses are not opened, download it first",
         "-: no such file or folder; standard input is not read, give files",
     ]
 

@@ -18,6 +18,7 @@ from absl import flags
 from tqdm import tqdm
 
 from tf_deepdeblur import cli, runtime
+from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.shards import ALL
 
 _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
@@ -62,6 +63,10 @@ def main(argv: Sequence[str]) -> int:
     models = {name: cli.find_model(model) for name, model in names.items()}
     test_set = load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
     output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output_dir}: cannot be written ({error.strerror}); choose another `output_dir`") from error
     for name, path in models.items():
         # Merging needs of the network nothing but K, whatever it computed in.
         deblur = Deblurrer.load(path, precision="auto" if _MERGE.value else _PRECISION.value)

@@ -15,7 +15,7 @@ from absl import flags
 from tf_deepdeblur import cli, runtime
 from tf_deepdeblur.errors import InputError
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "A models/model-*.pt of the authors'.", required=True)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The authors' checkpoint, models/model-*.pt.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "The .keras file to write; its folder must exist.", required=True)
 flags.register_validator(_OUTPUT, lambda path: path is None or path.endswith(".keras"), "must end in .keras")
 

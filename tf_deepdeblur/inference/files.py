@@ -171,7 +171,7 @@ class _Search:
         except OSError as error:
             is_missing = isinstance(error, FileNotFoundError)
             reason = "no such file or folder" if is_missing else f"cannot be read ({error.strerror})"
-            self.failures.append(f"{path}: {reason}{_hint(os.fspath(given))}")
+            self.failures.append(f"{os.fspath(given)}: {reason}{_hint(os.fspath(given))}")
             return []
         if not is_folder:
             return [(path, Path(path.name))]
