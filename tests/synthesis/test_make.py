@@ -14,6 +14,7 @@ from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.png import write_png
 from tf_deepdeblur.shards import Shard
 from tf_deepdeblur.synthesis import make as module
 from tf_deepdeblur.synthesis import manifest
@@ -200,12 +201,12 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_done(tmp_path, monkeypatch)
     make(videos, tmp_path / "whole")
     left = iter(range(5))
 
-    def write(path, image, **options):
+    def write(path, image):
         if next(left, None) is None:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write_image(path, image, **options)
+        write_png(path, image)
 
-    monkeypatch.setattr(module, "write_image", write)
+    monkeypatch.setattr(module, "write_png", write)
     with pytest.raises(InputError, match=r"out: cannot be written \(No space left on device\).*make room"):
         make(videos, tmp_path / "out")
     assert not list((tmp_path / "out").glob("t*/*"))

@@ -12,7 +12,7 @@ import numpy as np
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_image
-from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
+from tf_deepdeblur.synthesis.camera_shake import Layer, Shake, shake_photo
 from tf_deepdeblur.synthesis.demo import PHOTOGRAPHS, TRAIN_PHOTOS, VALIDATION_PHOTOS
 from tf_deepdeblur.synthesis.exposure import blur_pair
 
@@ -80,7 +80,7 @@ def _shaken(names, sizes):
         name = names[number % len(names)]
         shaken = [min(side, _SHAKEN_SIDE) + _SHAKE_ROOM for side in size]
         photo = _part(read_image(Path(PHOTOGRAPHS) / name), shaken, rng)
-        frames, sharp = shake_photo(photo, _SHAKE_FRAMES, Shake(pixels=rng.uniform(*_SHAKE_PIXELS)), rng)
+        frames, sharp = shake_photo(Layer(photo), _SHAKE_FRAMES, Shake(pixels=rng.uniform(*_SHAKE_PIXELS)), rng)
         made.append(_pair(name, blur_pair(frames)[0], sharp, size, rng))
     return made
 

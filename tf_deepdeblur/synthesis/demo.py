@@ -9,7 +9,7 @@ from skimage.data import data_dir as PHOTOGRAPHS
 from tqdm import tqdm
 
 from tf_deepdeblur.io.pixels import read_image, write_image
-from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
+from tf_deepdeblur.synthesis.camera_shake import Layer, Shake, shake_photo
 from tf_deepdeblur.synthesis.exposure import blur_pair
 
 TRAIN_PHOTOS = (
@@ -55,7 +55,7 @@ def make_demo_dataset(folder: str | os.PathLike, seed: int = 0) -> Path:
                 height, width = photo.shape[0] // 3, photo.shape[1] // 3
                 moving_object = read_image(Path(PHOTOGRAPHS) / other)[:height, :width]
             shake = Shake(pixels=rng.uniform(*_PIXELS))
-            frames, sharp = shake_photo(photo, _NUM_FRAMES, shake, rng, moving_object)
+            frames, sharp = shake_photo(Layer(photo), _NUM_FRAMES, shake, rng, moving_object)
             blurry, _ = blur_pair(frames)
             for kind, image in (("blur", blurry), ("sharp", sharp)):
                 (part / split / kind).mkdir(parents=True, exist_ok=True)

@@ -3,14 +3,15 @@
 Images are uint8 RGB [H, W, 3].
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+import cv2
 import numpy as np
 
 from tf_deepdeblur.synthesis.response import GAMMA, Response, gamma_response
 
 _UNIT = 2.0**40  # signals are whole multiples of 2^-40: 10^-7 grey levels where the curve of gamma 2.2 is steepest
-_ROWS = 64  # rows that are summed up together, so that they stay in the processor's cache
+_ROWS = 32  # rows that are summed up together, so that they stay in the processor's cache
 
 
 class Exposure:
@@ -29,8 +30,8 @@ class Exposure:
 
     def __init__(self, response: Response):
         self._response = response
-        self._table = np.rint(response.signals * _UNIT).astype(np.int64)
-        self._offsets = None if self._table.shape[1] == 1 else np.arange(3) * 256
+        # OpenCV looks up numbers of 64 bits only if it may take them for floats; they are copied bit by bit.
+        self._table = np.rint(response.signals * _UNIT).astype(np.int64)[None].view(np.float64)
         self._total = None
         self.count: int = 0
 
@@ -60,14 +61,25 @@ class Exposure:
     def _accumulate(self, frame, operation):
         if self._total is None:
             self._total = np.zeros(frame.shape, np.int64)
-        table = self._table.T.ravel()
         for rows in _row_blocks(len(frame)):
-            levels = frame[rows] if self._offsets is None else frame[rows] + self._offsets
-            operation(self._total[rows], table.take(levels, mode="clip"), out=self._total[rows])
+            signals = cv2.LUT(frame[rows], self._table).view(np.int64)
+            operation(self._total[rows], signals, out=self._total[rows])
 
 
 def _row_blocks(height):
     return [slice(top, top + _ROWS) for top in range(0, height, _ROWS)]
+
+
+def expose(frames: Sequence[np.ndarray], response: Response) -> np.ndarray:
+    """The image that a camera makes of the mean light of uint8 [H, W, 3] frames, B in Eq. 2."""
+    exposure = Exposure(response)
+    image = np.empty(frames[0].shape, np.uint8)
+    for rows in _row_blocks(len(image)):  # of all frames, before the sums of the next rows push theirs out of the cache
+        exposure.clear()
+        for frame in frames:
+            exposure.add(frame[rows])
+        image[rows] = exposure.observed()
+    return image
 
 
 def blur_pair(frames: Iterable[np.ndarray], gamma: float = GAMMA) -> tuple[np.ndarray, np.ndarray]:
@@ -86,7 +98,4 @@ def blur_pair(frames: Iterable[np.ndarray], gamma: float = GAMMA) -> tuple[np.nd
     frames = list(frames)
     if len(frames) % 2 == 0:
         raise ValueError(f"an odd number of frames has a middle one, got {len(frames)}")
-    exposure = Exposure(gamma_response(gamma))
-    for frame in frames:
-        exposure.add(frame)
-    return exposure.observed(), frames[len(frames) // 2]
+    return expose(frames, gamma_response(gamma)), frames[len(frames) // 2]

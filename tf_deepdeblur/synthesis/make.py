@@ -22,14 +22,15 @@ from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
-from tf_deepdeblur.io.pixels import read_image, write_image
-from tf_deepdeblur.metrics import psnr
+from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.io.png import END_OF_PNG, write_png
 from tf_deepdeblur.runtime import num_cores
 from tf_deepdeblur.shards import ALL, Shard
 from tf_deepdeblur.synthesis.footage import Footage, brightest, motion, unusable
@@ -40,8 +41,6 @@ from tf_deepdeblur.synthesis.windows import photo_windows, windows
 
 BLUR_KEYS = ("blur_gamma", "blur")
 _WARNINGS = "warnings.txt"
-_END_OF_PNG = b"IEND\xaeB`\x82"
-_COMPRESSION = 2  # of zlib: a third of the time of Pillow's 6 for files 4% larger
 
 
 def make_blur(
@@ -113,7 +112,8 @@ class _Maker:
     def make(self, sequences):
         """(warnings, failures) of all sequences."""
         warnings, failures = [], []
-        readers = ThreadPoolExecutor(max(num_cores() // 2, 1))
+        # Decoding footage and compressing pairs take about as long; making a photograph's pairs takes longer.
+        readers = ThreadPoolExecutor(num_cores() if self._settings.from_photos else max(num_cores() // 2, 1))
         running = {readers.submit(self._make_sequence, sequence): sequence for sequence in sequences}
         try:
             for future in as_completed(running):
@@ -331,8 +331,9 @@ def _write_pair(folder, name, window, fps, rate):
     for key, image in [*zip(BLUR_KEYS, window.blurry, strict=True), ("sharp", window.sharp)]:
         path = folder / key / name
         # A power failure can leave the name of a file without its content.
-        if not (path.exists() and path.read_bytes().endswith(_END_OF_PNG)):
-            write_image(path, image, compress_level=_COMPRESSION)
+        if not (path.exists() and path.read_bytes().endswith(END_OF_PNG)):
+            write_png(path, image)
         if key in BLUR_KEYS:
-            row[f"psnr_{key}"] = f"{float(psnr(image[None], window.sharp[None])[0]):.2f}"
+            psnr = np.inf if np.array_equal(image, window.sharp) else cv2.PSNR(image, window.sharp)
+            row[f"psnr_{key}"] = f"{psnr:.2f}"
     return row, (window.differences, pixels, brightest(window.sharp), float(row["psnr_blur_gamma"]))

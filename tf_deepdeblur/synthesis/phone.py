@@ -44,7 +44,9 @@ class Phone(NamedTuple):
 
         def observe(signal):
             deviation = np.sqrt(self.shot * signal + self.read**2)
-            return response.observe(np.clip(signal + deviation * rng.standard_normal(signal.shape), 0.0, 1.0))
+            return response.observe(
+                np.clip(signal + deviation * rng.standard_normal(signal.shape, np.float32), 0.0, 1.0)
+            )
 
         return Response(response.signals * (1 + (self.highlights - 1) * excess), observe)
 

@@ -53,7 +53,10 @@ def linearise(image: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
 
 def respond(signal: np.ndarray, gamma: float = GAMMA) -> np.ndarray:
     """Sensor signal in [0, 1] -> observed uint8 image, g(x) = x^(1/gamma) (Eq. 3), rounded half up."""
-    return np.floor(np.clip(signal, 0.0, 1.0) ** (1.0 / gamma) * 255.0 + 0.5).astype(np.uint8)
+    levels = np.clip(signal, 0.0, 1.0) ** (1.0 / gamma)
+    levels *= 255.0
+    levels += 0.5
+    return levels.astype(np.uint8)
 
 
 def gamma_response(gamma: float = GAMMA) -> Response:

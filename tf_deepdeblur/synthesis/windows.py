@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tf_deepdeblur.synthesis.camera_shake import Shake, shake_photo
-from tf_deepdeblur.synthesis.exposure import Exposure
+from tf_deepdeblur.synthesis.camera_shake import Layer, Shake, shake_photo
+from tf_deepdeblur.synthesis.exposure import Exposure, expose
 from tf_deepdeblur.synthesis.frames import Frame
 from tf_deepdeblur.synthesis.phone import Phone
 from tf_deepdeblur.synthesis.response import Response
@@ -28,6 +28,7 @@ class Window(NamedTuple):
         neighbours: the frame before the middle one (the middle one itself if M = 1), and the middle one.
         times: seconds of all M frames; None each without a clock.
         differences: mean absolute difference of each two neighbours in grey levels, over thumbnails; M - 1 numbers.
+            None of a photograph's.
     """
 
     first: int
@@ -129,14 +130,16 @@ def photo_windows(
         ValueError: if the motion leaves nothing of the photograph.
     """
     height, width = photo.shape[0] // 3, photo.shape[1] // 3
+    background = Layer(photo)
     for number, rng in enumerate(generators):
         pixels = rng.uniform(*shake) if shake else rng.uniform(*_PATH) * (num_frames - 1)
         moving_object = photo[:height, :width] if rng.random() < moving else None
         zoom = _ZOOM * min(pixels / _ZOOM_PIXELS, 1)
-        images, sharp = shake_photo(photo, num_frames, Shake(pixels, roll, zoom), rng, moving_object)
-        frames = [Frame(number, None, image, position > 0) for position, image in enumerate(images)]
-        camera = Phone.draw(rng) if phone else None
-        seen_through = [camera.response(response, rng) for response in responses] if phone else responses
-        window = next(windows(frames, num_frames, num_frames, seen_through))
-        blurry = [camera.compress(image) for image in window.blurry] if phone else window.blurry
-        yield window._replace(blurry=blurry, sharp=sharp)
+        frames, sharp = shake_photo(background, num_frames, Shake(pixels, roll, zoom), rng, moving_object)
+        if phone:
+            camera = Phone.draw(rng)
+            blurry = [camera.compress(expose(frames, camera.response(response, rng))) for response in responses]
+        else:
+            blurry = [expose(frames, response) for response in responses]
+        middle = num_frames // 2
+        yield Window(number, blurry, sharp, (frames[middle - 1], frames[middle]), [None] * num_frames, [])
