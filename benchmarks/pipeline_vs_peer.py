@@ -146,7 +146,7 @@ def _work(names, seed, memory_name, room, results):
     while True:
         room.acquire()
         start = time.process_time()
-        samples = [_peer_sample(*random.choice(names)) for _ in range(_BATCH)]
+        samples = [peer_sample(*random.choice(names)) for _ in range(_BATCH)]
         np.concatenate([level.ravel() for sample in samples for level in sample], out=shared[slot])
         slot = (slot + 1) % _SLOTS
         results.put((seed, time.process_time() - start))
@@ -156,7 +156,7 @@ def _batch_bytes():
     return _BATCH * 2 * 4 * sum((_PATCH >> k) ** 2 * 3 for k in range(_SCALES))
 
 
-def _peer_sample(blurry, sharp):
+def peer_sample(blurry, sharp):
     """A sample as the authors' data set makes it: the pyramid of both patches, channels first."""
     import imageio.v2 as imageio
 
