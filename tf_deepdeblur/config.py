@@ -119,7 +119,7 @@ class RuntimeConfig(_Checked):
 
     precision: str = _flag(
         "auto",
-        "auto is bfloat16 on GPUs that multiply it in hardware, else float32; mixed_bfloat16 is the same as bfloat16.",
+        "auto measures which of float32 and bfloat16 trains faster here; mixed_bfloat16 is the same as bfloat16.",
         choices=("auto", "float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16"),
     )
     strategy: str = _flag(

@@ -7,10 +7,14 @@ import contextlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from tf_deepdeblur.errors import InputError
+
+_Name = TypeVar("_Name")
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 _FAST_BFLOAT16_GPU = (8, 0)  # compute capability of NVIDIA's first tensor cores for bfloat16
@@ -45,12 +49,11 @@ def split_cpu(count: int) -> None:
         raise InputError(f"`virtual_devices={count}` must be the first thing a process does with TensorFlow") from error
 
 
-def choose_precision(requested: str, training: bool = False) -> str:
+def choose_precision(requested: str) -> str:
     """The Keras dtype policy for ``requested``: "auto", "float32", "bfloat16", "float16" or a policy's name.
 
-    "auto" is "mixed_bfloat16" where every device multiplies bfloat16 in hardware, else "float32". Training on a CPU
-    stays in float32: there TensorFlow's bfloat16 gradients took 1.8 times as long as float32 ones (the paper's network
-    on two AVX-512 cores with bfloat16 instructions), though restoring images is faster.
+    "auto" is "mixed_bfloat16" where every device multiplies bfloat16 in hardware, else "float32". Whether it is faster,
+    too, only ``alternating_seconds`` can tell.
 
     Raises:
         InputError: for float16 without a GPU, because a CPU computes it more slowly than float32; for unknown names.
@@ -72,8 +75,27 @@ def choose_precision(requested: str, training: bool = False) -> str:
         is_fast = all(device.get("compute_capability", (0, 0)) >= _FAST_BFLOAT16_GPU for device in details)
     else:
         cpuinfo = Path("/proc/cpuinfo")  # Linux only: elsewhere float32 is the safe answer
-        is_fast = not training and cpuinfo.exists() and bool(_FAST_BFLOAT16_CPU.search(cpuinfo.read_text()))
+        is_fast = cpuinfo.exists() and bool(_FAST_BFLOAT16_CPU.search(cpuinfo.read_text()))
     return "mixed_bfloat16" if is_fast else "float32"
+
+
+def alternating_seconds(works: Mapping[_Name, Callable[[], object]], trials: int) -> dict[_Name, float]:
+    """The least seconds that each of several functions takes.
+
+    They are called in turns, so that all of them meet the same machine, after one call each that is not timed: it may
+    trace or compile.
+
+    Args:
+        works: {name: function}; a function must wait for its result.
+        trials: timed calls of each.
+    """
+    seconds = {name: [] for name in works}
+    for _ in range(1 + trials):
+        for name, work in works.items():
+            start = time.perf_counter()
+            work()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: min(timed) for name, (_, *timed) in seconds.items()}
 
 
 def free_memory() -> int | None:

@@ -243,7 +243,7 @@ def test_damaged_weights_are_an_error(warnings, policy):
 def test_auto_takes_bfloat16_only_where_it_is_measured_to_be_faster(monkeypatch, speedup, policy):
     seconds = {tf.float32: speedup, tf.bfloat16: 1.0}
     monkeypatch.setattr(precision, "choose_precision", lambda requested: "mixed_bfloat16")
-    monkeypatch.setattr(precision, "_convolution_seconds", lambda filters, kernel_size, dtype: seconds[dtype])
+    monkeypatch.setattr(precision, "alternating_seconds", lambda works, trials: seconds)
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
     assert precision.dtype_policy("auto", 64, 5) == policy
     assert precision.dtype_policy("bfloat16", 64, 5) == "mixed_bfloat16"

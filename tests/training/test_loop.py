@@ -39,7 +39,7 @@ def test_a_run_folder_holds_what_it_should(tiny_config):
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
         "config.cfg", "checkpoints", "tensorboard", "metrics.jsonl", "samples", "generator.keras",
-        "generator_best.keras",
+        "generator_best.keras", "precision.json",
     }  # fmt: skip
     assert read_flagfile((run_dir / "config.cfg").read_text())["filters"] == "4"
     assert result["step"] == 4

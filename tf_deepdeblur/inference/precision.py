@@ -1,10 +1,8 @@
 """In which precision a network runs fastest on this machine without showing it."""
 
-import time
-
 import tensorflow as tf
 
-from tf_deepdeblur.runtime import choose_precision
+from tf_deepdeblur.runtime import alternating_seconds, choose_precision
 
 _TRIALS = 5
 _PROBE_SIDE = 64  # pixels; the probe takes some 50 ms in all for the paper's network
@@ -28,17 +26,12 @@ def dtype_policy(precision: str, filters: int, kernel_size: int) -> str:
     policy = choose_precision(precision)
     if precision != "auto" or policy == "float32" or tf.config.list_physical_devices("GPU"):
         return policy
-    seconds = {tf.float32: [], tf.bfloat16: []}
-    for _ in range(1 + _TRIALS):
-        for dtype, trials in seconds.items():
-            trials.append(_convolution_seconds(filters, kernel_size, dtype))
-    speedup = min(seconds[tf.float32][1:]) / min(seconds[tf.bfloat16][1:])
-    return policy if speedup > _WORTHWHILE else "float32"
+    convolutions = {dtype: _convolution(filters, kernel_size, dtype) for dtype in (tf.float32, tf.bfloat16)}
+    seconds = alternating_seconds(convolutions, _TRIALS)
+    return policy if seconds[tf.float32] > _WORTHWHILE * seconds[tf.bfloat16] else "float32"
 
 
-def _convolution_seconds(filters, kernel_size, dtype):
+def _convolution(filters, kernel_size, dtype):
     images = tf.ones([1, _PROBE_SIDE, _PROBE_SIDE, filters], dtype)
     kernel = tf.ones([kernel_size, kernel_size, filters, filters], dtype)
-    start = time.perf_counter()
-    tf.nn.conv2d(images, kernel, strides=1, padding="SAME").numpy()
-    return time.perf_counter() - start
+    return lambda: tf.nn.conv2d(images, kernel, strides=1, padding="SAME").numpy()

@@ -7,8 +7,8 @@ from tqdm import tqdm
 from tf_deepdeblur.config import DataConfig, TrainConfig
 from tf_deepdeblur.data.packed import verify
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.runtime import choose_precision
 from tf_deepdeblur.training.initial_weights import describe_origin
+from tf_deepdeblur.training.precision import training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, open_data
 from tf_deepdeblur.training.start import restore_or_initialise
@@ -27,7 +27,8 @@ def describe(config: TrainConfig) -> str:
         check_cluster()
     data = open_data(config)
     _read_every_pair(config.data, data)
-    model = build_model(config)
+    precision = training_precision(config)
+    model = build_model(config, precision.policy)
     _, step, origin = restore_or_initialise(config, folder, model)
     lines = [f"training pairs: {len(data.training)}, for example"]
     lines += [f"  {pair.blurry} -> {pair.sharp}" for pair in data.training.pairs[:3]]
@@ -39,8 +40,7 @@ def describe(config: TrainConfig) -> str:
         lines += [describe_origin(origin)]
     if step:
         lines += [f"goes on after step {step:,}"]
-    precision = choose_precision(config.runtime.precision, training=True)
-    lines += [f"precision: {precision}, steps: {config.optimizer.total_steps:,}"]
+    lines += [str(precision), f"steps: {config.optimizer.total_steps:,}"]
     return "\n".join(lines)
 
 

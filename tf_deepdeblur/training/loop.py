@@ -22,6 +22,7 @@ from tf_deepdeblur.training.divergence import DivergenceGuard
 from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.logs import Report
+from tf_deepdeblur.training.precision import Precision, record_precision, training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, learning_rate, open_data
 from tf_deepdeblur.training.signals import stop_signals
@@ -50,17 +51,18 @@ def train(config: TrainConfig) -> dict[str, Any]:
     folder = RunFolder(config.run_dir)
     folder.changes(config)  # refuses another model before anything else is done
     data = open_data(config)
-    keras.utils.set_random_seed(config.runtime.seed)
     if config.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(config.runtime.strategy, config.runtime.virtual_devices)
     if config.optimizer.batch_size % strategy.num_replicas_in_sync:
         raise InputError(f"`batch_size` must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
+    precision = training_precision(config)
+    keras.utils.set_random_seed(config.runtime.seed)  # here, because measuring draws random numbers, too
     with strategy.scope():
-        model = build_model(config)
+        model = build_model(config, precision.policy)
     owned = folder.owned() if is_chief(strategy) else contextlib.nullcontext()
     with stop_signals() as stop, _plain_errors(folder), owned:
-        return _Run(config, folder, strategy, model, data).train(stop)
+        return _Run(config, folder, strategy, model, data).train(stop, precision)
 
 
 class _Run:
@@ -85,16 +87,19 @@ class _Run:
         self._report = None
         self._validation = None
 
-    def train(self, stop: threading.Event) -> dict[str, Any]:
+    def train(self, stop: threading.Event, precision: Precision) -> dict[str, Any]:
         """Runs all steps that are left; see the module's ``train``."""
         if not self._is_chief:
             return {"step": self._train_steps(stop)}
         changes = self._folder.write_config(self._config, self._first_step)
+        record_precision(self._folder, precision)
         if self._origin:
             write_atomically(self._folder.initial_weights, json.dumps(self._origin, indent=2) + "\n")
         optimizer = self._config.optimizer
         self._report = Report(self._folder, self._first_step, optimizer.total_steps, optimizer.batch_size)
         with contextlib.closing(self._report):
+            if precision.reason:
+                self._report.say(str(precision))
             if self._origin:
                 self._report.say(describe_origin(self._origin))
             if changes:

@@ -3,6 +3,7 @@
 config.cfg                      the flags of the newest start, written before its first step
 config_history.jsonl            which flags were changed at which step, if any were
 initial_weights.json            name and SHA-256 of the weights that the run started from, if any
+precision.json                  the precision that the run trains in, and why
 checkpoints/last, best          see ``checkpoint.py``; starting again with the same folder resumes
 metrics.jsonl, tensorboard/     losses, learning rate, speed, PSNR and SSIM of the validation frames
 samples/                        blurry | restored | sharp
@@ -41,8 +42,8 @@ class RunFolder:
         path: the folder; ``~`` is expanded.
 
     Attributes:
-        path, config, config_history, initial_weights, checkpoints, metrics, tensorboard, samples, generator,
-            best_generator: paths, see the module's docstring.
+        path, config, config_history, initial_weights, precision, checkpoints, metrics, tensorboard, samples,
+            generator, best_generator: paths, see the module's docstring.
         demo_data: folder that the demo's data set is made in.
     """
 
@@ -51,6 +52,7 @@ class RunFolder:
         self.config = self.path / "config.cfg"
         self.config_history = self.path / "config_history.jsonl"
         self.initial_weights = self.path / "initial_weights.json"
+        self.precision = self.path / "precision.json"
         self.checkpoints = self.path / "checkpoints"
         self.metrics = self.path / "metrics.jsonl"
         self.tensorboard = self.path / "tensorboard"

@@ -13,9 +13,9 @@ from tf_deepdeblur.data.pairs import PairFolder
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
 from tf_deepdeblur.models.generator import Generator
-from tf_deepdeblur.runtime import choose_precision
 from tf_deepdeblur.synthesis.demo import make_demo_dataset
 from tf_deepdeblur.training.gan import DeblurGAN
+from tf_deepdeblur.training.precision import training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.schedule import step_decay
 
@@ -60,12 +60,17 @@ def open_data(config: TrainConfig) -> Data:
     return Data(training, validation)
 
 
-def build_model(config: TrainConfig) -> DeblurGAN:
-    """A compiled DeblurGAN; call it inside the strategy's scope."""
-    precision = choose_precision(config.runtime.precision, training=True)
+def build_model(config: TrainConfig, policy: str | None = None) -> DeblurGAN:
+    """A compiled DeblurGAN; call it inside the strategy's scope.
+
+    Args:
+        config: TrainConfig.
+        policy: Keras dtype policy; None for that of ``training_precision``.
+    """
+    policy = policy or training_precision(config).policy
     model = DeblurGAN(
-        Generator(**vars(config.model), dtype=precision),
-        Discriminator(dtype=precision) if config.adversarial else None,
+        Generator(**vars(config.model), dtype=policy),
+        Discriminator(dtype=policy) if config.adversarial else None,
         ema_decay=config.optimizer.ema_decay,
     )
     schedule = learning_rate(config.optimizer)
