@@ -136,6 +136,8 @@ def command():
         ("--timing_size=0x8", "--timing_size must be height x width"),
         ("--saved_model --quantize=int8", "add --tflite"),
         ("--tflite --serving_version=1", "add --saved_model"),
+        ("--web --quantize=dynamic", "cannot be dynamic"),
+        ("--web_runtime=npm", "add --web"),
     ],
 )
 def test_wrong_flags_are_named(command, words, message):
@@ -158,3 +160,27 @@ def test_what_is_written(command, words, saved_model, quantizations):
     flags.FLAGS(["export.py", "--model=m", "--output_dir=o", *words.split()])
     options = command.read_options()
     assert (options["saved_model"], options["quantizations"]) == (saved_model, quantizations)
+
+
+@pytest.mark.parametrize(
+    ("words", "quantizations"),
+    [
+        ("--web", ("int8",)),
+        ("--web --tiles", ("none", "int8")),
+        ("--web --quantize=none", ("none",)),
+        ("--web --quantize=int8", ("int8",)),
+    ],
+)
+def test_a_page_comes_with_tiles(command, words, quantizations):
+    flags.FLAGS(["export.py", "--model=m", "--output_dir=o", *words.split()])
+    options = command.read_options()
+    assert (options["tiles"], options["saved_model"], options["quantizations"]) == (quantizations, False, ())
+
+
+def test_a_page_needs_its_runtime_before_the_work_begins(run_here, run_dir, tmp_path):
+    finished = run_here(
+        "export", f"--model={run_dir}", f"--output_dir={tmp_path}", "--web", f"--web_runtime={tmp_path}"
+    )
+    assert finished.returncode == 1
+    assert "litertjs-core-2.5.3.tgz: no such file; --web_runtime holds what npm pack" in finished.stderr
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tf_deepdeblur import cli
 
-COMMANDS = ("deblur", "train", "evaluate", "export", "import_weights", "make_blur", "pack", "publish")
+COMMANDS = ("deblur", "train", "evaluate", "export", "import_weights", "make_blur", "pack", "publish", "serve_web")
 
 
 def main() -> None:
