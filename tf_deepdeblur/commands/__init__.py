@@ -6,11 +6,18 @@ exit code. A command checks its command line before it imports TensorFlow, which
 
 import ast
 import difflib
+import functools
 import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from tf_deepdeblur import cli
+
+if TYPE_CHECKING:
+    from tf_deepdeblur.inference.deblurrer import Deblurrer
 
 COMMANDS = ("deblur", "train", "evaluate", "export", "import_weights", "make_blur", "pack", "publish", "serve_web")
 
@@ -41,3 +48,29 @@ def run(command: str, argv: list[str] | None = None) -> None:
         argv: the program's name and its arguments; ``sys.argv`` if None.
     """
     cli.run(importlib.import_module(f"{__name__}.{command}"), sys.argv if argv is None else argv)
+
+
+def load_deblurrer(path: Path, tile: int | str, precision: str) -> "Deblurrer":
+    """What ``Deblurrer.load`` gives, in int8 too; lines on stderr say what int8 costs and which precision is fastest.
+
+    Args:
+        path: of the model, as ``cli.find_model`` finds it.
+        tile: see ``Deblurrer.load``.
+        precision: see ``Deblurrer.load``.
+    """
+    from tf_deepdeblur.inference.deblurrer import Deblurrer
+
+    deblurrer = Deblurrer.load(path, tile, precision, _make_int8)
+    if deblurrer.trial:
+        trials = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in deblurrer.trial.items())
+        sys.stderr.write(f"fastest precision: {deblurrer.precision} ({trials} for 256x256 pixels)\n")
+    return deblurrer
+
+
+def _make_int8(path):
+    from tf_deepdeblur.export.cached import cached_int8
+
+    made = cached_int8(path, functools.partial(tqdm, desc="making the int8 network, once", unit="step"))
+    lost, count = made.decibels_lost, made.num_pictures
+    sys.stderr.write(f"int8: PSNR {abs(lost):.3f} dB {'below' if lost > 0 else 'above'} float32 on {count} pictures\n")
+    return made.folder

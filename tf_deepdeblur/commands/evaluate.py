@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from tf_deepdeblur import cli, runtime
+from tf_deepdeblur import cli, commands, runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.shards import ALL
 
@@ -36,7 +36,10 @@ _BLUR_KEY = flags.DEFINE_enum(
 )
 _LIMIT = flags.DEFINE_integer("limit", None, "Evaluate only this many images, spread evenly.", lower_bound=1)
 _PRECISION = flags.DEFINE_enum(
-    "precision", "auto", ["auto", "float32", "bfloat16", "float16"], "What the network computes in."
+    "precision",
+    "auto",
+    ["auto", "float32", "bfloat16", "float16", "int8", "fastest"],
+    "What the network computes in; see deblur --help.",
 )
 _SHARD = cli.define_shard(__name__)
 _MERGE = flags.DEFINE_bool("merge", False, "Restore nothing: write the results of shards that are all done.")
@@ -57,7 +60,6 @@ def main(argv: Sequence[str]) -> int:
     shard = ALL if _MERGE.value else cli.shard(_SHARD)
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.evaluation import evaluate, load, merge, write_comparison
-    from tf_deepdeblur.inference.deblurrer import Deblurrer
     from tf_deepdeblur.io.checksum import sha256
 
     models = {name: cli.find_model(model) for name, model in names.items()}
@@ -69,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
         raise InputError(f"{output_dir}: cannot be written ({error.strerror}); choose another `output_dir`") from error
     for name, path in models.items():
         # Merging needs of the network nothing but K, whatever it computed in.
-        deblur = Deblurrer.load(path, precision="auto" if _MERGE.value else _PRECISION.value)
+        deblur = commands.load_deblurrer(path, "auto", "auto" if _MERGE.value else _PRECISION.value)
         column = f"{name} (K = {deblur.num_scales})" if deblur.num_scales else name
         folder = output_dir / name if len(models) > 1 else output_dir
         identity = f"{path} (sha256 {sha256(path)[:12]}, precision "

@@ -1,6 +1,8 @@
 from .bundle import ExportOptions as ExportOptions
 from .bundle import export_model as export_model
 from .bundle import metadata as metadata
+from .cached import CachedInt8 as CachedInt8
+from .cached import cached_int8 as cached_int8
 from .publish import publish as publish
 from .saved_model import export_saved_model as export_saved_model
 from .tflite import QUANTIZATIONS as QUANTIZATIONS

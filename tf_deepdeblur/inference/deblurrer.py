@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.exported import SavedModel, TFLite
 from tf_deepdeblur.inference.exported_tiles import TFLiteTiles
-from tf_deepdeblur.inference.precision import dtype_policy
+from tf_deepdeblur.inference.precision import candidate_precisions, dtype_policy, trial_seconds
 from tf_deepdeblur.inference.tiled import NotFinite, TiledGenerator
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import find_model, load_generator, with_dtype
@@ -27,27 +29,37 @@ class Deblurrer:
         InputError: if ``tile`` is neither "auto", 0 nor at least 32 pixels.
 
     Attributes:
-        num_scales: K of the network; None for an exported one.
-        precision: what the network computes in, "float32", "bfloat16" or "float16"; None for an exported one.
+        num_scales: K of the network; None for an exported one that does not tell.
+        precision: what the network computes in, "float32", "bfloat16", "float16" or "int8"; None for an exported one.
+        trial: if ``load`` looked for the fastest precision, the seconds that each took for a picture; else None.
     """
 
     def __init__(self, model: Generator | SavedModel | TFLite | Callable, tile: int | str = "auto"):
         self._is_generator = isinstance(model, Generator)
-        self.num_scales = model.num_scales if self._is_generator else None
+        self.num_scales: int | None = getattr(model, "num_scales", None)
         self.precision = model.dtype_policy.name.removeprefix("mixed_") if self._is_generator else None
         self._restore = TiledGenerator(model, tile) if self._is_generator else model
+        self.trial: dict[str, float] | None = None
         self._in_float32 = None  # a Deblurrer of its own, once an image has needed it
 
     @classmethod
-    def load(cls, model: str | os.PathLike, tile: int | str = "auto", precision: str = "auto") -> "Deblurrer":
+    def load(
+        cls,
+        model: str | os.PathLike,
+        tile: int | str = "auto",
+        precision: str = "auto",
+        make_int8: Callable[[Path], Path] | None = None,
+    ) -> "Deblurrer":
         """Opens a trained model.
 
         Args:
             model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, the name of
                 weights that come with the package, or ``hf://user/name`` on the hub (see ``models.hub``).
             tile: "auto", 0 (off) or the side of the tiles in pixels; an exported model cannot be tiled.
-            precision: "auto", "float32", "bfloat16", "float16" or a Keras policy, such as "mixed_bfloat16"; an
-                exported model has its own.
+            precision: "auto", "float32", "bfloat16", "float16" or a Keras policy, such as "mixed_bfloat16"; on a CPU
+                also "int8" and "fastest", which tries all of them for a few seconds. An exported model has its own.
+            make_int8: needed for "int8" and "fastest": a function that returns the folder of the tiled int8 export of
+                a ``.keras`` file, such as ``lambda path: export.cached_int8(path).folder``.
 
         Raises:
             InputError: naming the path that was searched, if there is no complete model; or if ``tile`` or
@@ -55,6 +67,12 @@ class Deblurrer:
         """
         path = find_model(model)
         if path.suffix == ".keras":
+            if precision == "fastest":
+                return _fastest({name: cls.load(path, tile, name, make_int8) for name in candidate_precisions()})
+            if precision == "int8":
+                deblurrer = cls(_open_int8(path, tile, make_int8))
+                deblurrer.precision = "int8"
+                return deblurrer
             generator = load_generator(path)
             policy = dtype_policy(precision, generator.filters, generator.kernel_size)
             return cls(generator if policy == "float32" else with_dtype(generator, policy), tile)
@@ -82,7 +100,8 @@ class Deblurrer:
         if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
             raise ValueError(f"expected a uint8 or uint16 image [H, W, 3], got {image.dtype} {list(image.shape)}")
         if image.dtype == np.uint16 and not self._is_generator:
-            raise InputError("an exported model restores 8 bits per channel, not 16; use a .keras file")
+            remedy = "another `precision`" if self.precision else "a .keras file"
+            raise InputError(f"an exported model restores 8 bits per channel, not 16; use {remedy}")
         try:
             return self._restore(image, progress)
         except NotFinite as error:
@@ -96,3 +115,19 @@ class Deblurrer:
             self._in_float32 = Deblurrer(with_dtype(generator, "float32"), self._restore.tile)
         self._in_float32._restore.generator.set_weights(generator.get_weights())
         return self._in_float32(image, progress)
+
+
+def _fastest(candidates):
+    """The Deblurrer of several, by precision, that is measured to be the fastest."""
+    seconds = trial_seconds(candidates)
+    fastest = candidates[min(seconds, key=seconds.get)]
+    fastest.trial = seconds
+    return fastest
+
+
+def _open_int8(path, tile, make_int8):
+    if tf.config.list_physical_devices("GPU"):
+        raise InputError("`precision=int8` is computed by the CPU, which is slower than this GPU; use auto")
+    if make_int8 is None:
+        raise InputError("`precision=int8` needs `make_int8`, a function that makes the int8 export")
+    return TFLiteTiles(make_int8(path), tile)

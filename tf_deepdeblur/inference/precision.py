@@ -1,11 +1,17 @@
 """In which precision a network runs fastest on this machine without showing it."""
 
+import functools
+from collections.abc import Callable, Mapping
+
+import numpy as np
 import tensorflow as tf
 
 from tf_deepdeblur.runtime import alternating_seconds, choose_precision
 
 _TRIALS = 5
 _PROBE_SIDE = 64  # pixels; the probe takes some 50 ms in all for the paper's network
+_PICTURE_SIDE = 256  # pixels
+_PICTURE_TRIALS = 2
 _WORTHWHILE = 1.2  # how many times faster bfloat16 must be to be worth its rounding
 
 
@@ -29,6 +35,18 @@ def dtype_policy(precision: str, filters: int, kernel_size: int) -> str:
     convolutions = {dtype: _convolution(filters, kernel_size, dtype) for dtype in (tf.float32, tf.bfloat16)}
     seconds = alternating_seconds(convolutions, _TRIALS)
     return policy if seconds[tf.float32] > _WORTHWHILE * seconds[tf.bfloat16] else "float32"
+
+
+def candidate_precisions() -> tuple[str, ...]:
+    """The precisions that may be the fastest on this machine."""
+    return ("float32", "bfloat16", "float16" if tf.config.list_physical_devices("GPU") else "int8")
+
+
+def trial_seconds(deblurrers: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> dict[str, float]:
+    """The fewest seconds that functions on images take for one of 256x256 pixels."""
+    image = np.full((_PICTURE_SIDE, _PICTURE_SIDE, 3), 128, np.uint8)  # the time does not depend on what it shows
+    works = {name: functools.partial(deblur, image) for name, deblur in deblurrers.items()}
+    return alternating_seconds(works, _PICTURE_TRIALS)
 
 
 def _convolution(filters, kernel_size, dtype):
