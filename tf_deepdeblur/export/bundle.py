@@ -14,7 +14,7 @@ import numpy as np
 
 import tf_deepdeblur
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export import pictures, tflite, tiles
+from tf_deepdeblur.export import activations, pictures, tflite, tiles
 from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
 from tf_deepdeblur.export.verify import Verifier
 from tf_deepdeblur.inference.exported import require_memory
@@ -70,8 +70,9 @@ def export_model(
         progress: wraps the list of steps that is iterated over, one per row of the report, like ``tqdm.tqdm``.
 
     Returns:
-        What ``report.json`` holds: "model", "machine", "pictures", "timing_size" and "rows", see ``verify.Verifier``. A
-        file that failed has a row with "failures"; it stays on disk.
+        What ``report.json`` holds: "model", "machine", "pictures", "timing_size", "activations", see
+        ``activations.measure``, and "rows", see ``verify.Verifier``. A file that failed has a row with "failures"; it
+        stays on disk.
 
     Raises:
         InputError: naming the folder or file that cannot be read or written.
@@ -135,6 +136,7 @@ def export_model(
             },
             "pictures": [[picture.name, *picture.blurry.shape[:2]] for picture in verified_on],
             "timing_size": list(timing_size),
+            "activations": activations.measure(generator, [picture.blurry for picture in verified_on]),
             "rows": [step() for step in progress(steps)],
         }
         write_atomically(output_dir / "report.json", json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -185,6 +187,9 @@ def table(report: dict) -> str:
             f"{row['variant']:22}{size:>8}{row['max_difference']:>5}{row['mean_difference']:8.4f}{between:>14}{lost:>9}"
             f"{seconds:14.3f}"
         )
+    largest, limit = max(report["activations"]["largest"]), report["activations"]["float16_limit"]
+    near = ": GPUs that compute in float16 may fail" if report["activations"]["near_float16_limit"] else ""
+    lines.append(f"largest activation {largest:.4g}; float16 holds {limit:.0f}{near}")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ of the whole network's one calibration, so that tiles give the very pixels of th
 import functools
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 
@@ -20,13 +21,14 @@ import tensorflow as tf
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import int8, tflite
 from tf_deepdeblur.inference.exported_tiles import DESCRIPTION, FORMAT, FORMAT_VERSION
-from tf_deepdeblur.inference.scale_by_scale import PYRAMID_HALO
+from tf_deepdeblur.inference.scale_by_scale import PYRAMID_HALO, SMALLEST_TILE
 from tf_deepdeblur.io.atomic import atomic_folder
 from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
 QUANTIZATIONS = ("none", "float16", "int8")  # with "dynamic" the quantisation would differ from tile to tile
+_LARGEST_TILE = 512  # pixels; beyond it little is saved, and progress is seen less often
 _FLOAT = {"dtype": "float32", "range": [-0.5, 0.5]}
 _PIXELS = {"dtype": "uint8", "range": [0, 255]}
 
@@ -54,14 +56,16 @@ def export_tiles(
     folder = Path(folder)
     require_replaceable(folder)
     contents = convert(generator, quantize, ranges)
-    radius = generator.kernel_size // 2
+    margin = generator.kernel_size // 2
+    radius = generator.scales[0].radius
     last = generator.num_scales - 1
+    narrow, wide = (_bytes_per_pixel(generator, quantize, pointer) for pointer in (4, 8))
     interfaces = {
         "halve.tflite": ({"image": _described(_FLOAT, "h", "w")}, {"halved": _described(_FLOAT, "h/2", "w/2")})
     }
     for k in range(generator.num_scales):
         window = _described(_FLOAT if k else _PIXELS, "h", "w")
-        margins = [f"{side}/2+{2 * radius}" for side in "hw"]
+        margins = [f"{side}/2+{2 * margin}" for side in "hw"]
         coarse = {"coarse": _described({**_FLOAT, "clipped": False}, *margins)} if k < last else {}
         clipped = {} if k == 0 else {"clipped": False}
         interfaces[f"scale_{k}.tflite"] = ({"blurry": window, **coarse}, {"restored": {**window, **clipped}})
@@ -72,10 +76,11 @@ def export_tiles(
         "num_scales": generator.num_scales,
         "multiple": 2**last,
         "smallest_side": smallest_side(generator.num_scales),
-        "halo": generator.scales[0].radius,
-        "coarse_margin": radius,
+        "halo": radius,
+        "coarse_margin": margin,
         "pyramid_halo": PYRAMID_HALO,
-        "tile": 256,
+        "tile": min(_LARGEST_TILE, max(SMALLEST_TILE, math.isqrt(2**30 // narrow) - 2 * radius)) // 2 * 2,
+        "bytes_per_pixel": wide,
         "files": {
             name: {
                 "sha256": hashlib.sha256(content).hexdigest(),
@@ -133,6 +138,15 @@ def _scale_ranges(generator, ranges):
     if start != len(ranges):
         raise ValueError("`ranges` are those of another network")
     return parts
+
+
+def _bytes_per_pixel(generator, quantize, pointer):
+    """Memory that LiteRT takes for each pixel of a window, with pointers of so many bytes, as it was measured.
+
+    Most of it are the pointers: each convolution keeps one for every pixel that an output pixel sees.
+    """
+    convolutions = 2 * generator.num_res_blocks + 2
+    return convolutions * generator.kernel_size**2 * pointer + generator.filters * (8 if quantize == "int8" else 16)
 
 
 def _described(kind, height, width):

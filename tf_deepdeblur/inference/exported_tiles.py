@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import scale_by_scale, tiling
 from tf_deepdeblur.inference.exported import first_line, open_interpreter, unusable
@@ -22,7 +23,8 @@ DESCRIPTION = "model.json"
 FORMAT = "tiles"
 FORMAT_VERSION = 1
 # Largest values that model.json may have; a network has at most 100 ResBlocks of 31x31.
-_LARGEST = {"num_scales": 3, "halo": 3030, "coarse_margin": 15, "tile": 2**16}
+_LARGEST = {"num_scales": 3, "halo": 3030, "coarse_margin": 15, "bytes_per_pixel": 2**24}
+_BUDGET = 2**31  # bytes; twice as much would save a fifth of the arithmetic of the paper's network
 _SIGNATURE = "serving_default"
 
 
@@ -31,8 +33,8 @@ class TFLiteTiles:
 
     Args:
         folder: holds ``model.json`` and the files that it names.
-        tile: side of the tiles in pixels of each scale, without their halo, at least 32; "auto" is the side that
-            ``model.json`` suggests, or less if memory is scarce.
+        tile: side of the tiles in pixels of each scale, without their halo, at least 32; "auto" makes the largest tiles
+            that suit the free memory. Where memory runs out the side is halved.
 
     Raises:
         InputError: naming the folder or the file, if it is missing, damaged or not an export of this package; or if
@@ -47,10 +49,14 @@ class TFLiteTiles:
         self.num_scales = description["num_scales"]
         self.radius = description["halo"]
         self._margin = description["coarse_margin"]
-        self._tile = description["tile"] if tile == "auto" else tile
+        self._tile = tile
+        self._largest = None  # tiles must not be larger, as memory has run out
+        self._bytes_per_pixel = description["bytes_per_pixel"]
         self._opened = None  # (name, function) of the file that is in memory
-        for name in file_names(self.num_scales):
+        names = file_names(self.num_scales)
+        for name in names:
             _require_recorded(self._folder, name, description)
+        for name in names:
             self._open(name)
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
@@ -67,8 +73,14 @@ class TFLiteTiles:
         return self._run("halve.tflite", shape, np.float32, image=window[None])
 
     def side(self, k: int, height: int, width: int) -> int:
-        """Side of the tiles of level k."""
-        return self._tile
+        """Side of the tiles of level k, which has that size."""
+        side = self._tile
+        if side == "auto":
+            free = runtime.free_memory()
+            budget = _BUDGET if free is None else min(_BUDGET, free // 2)
+            side = tiling.largest_side(height, width, self.radius, budget // self._bytes_per_pixel)
+            side = max(side, SMALLEST_TILE)
+        return min(side, self._largest) if self._largest else side
 
     def smaller_side(self, side: int, error: Exception) -> int:
         """Side of the tiles after memory has run out.
@@ -76,10 +88,9 @@ class TFLiteTiles:
         Raises:
             InputError: if the tiles are the smallest already.
         """
-        if side // 2 < SMALLEST_TILE:
-            raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
-        self._tile = side // 4 * 2
-        return self._tile
+        self._opened = None
+        self._largest = scale_by_scale.halved_side(side, error)
+        return self._largest
 
     def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
         """The pixels of level k that a tile keeps, in the type of ``blurry``; see ``scale_by_scale.Scales``."""
@@ -131,8 +142,8 @@ def _read_description(folder):
             value = description[name]
             if type(value) is not int or not 0 <= value <= largest:
                 raise ValueError(f"{name} is {str(value)[:40]}")
-        if description["num_scales"] < 1 or description["halo"] % 2 or description["tile"] < SMALLEST_TILE:
-            raise ValueError("num_scales, halo or tile cannot be used")
+        if not description["num_scales"] or not description["bytes_per_pixel"] or description["halo"] % 2:
+            raise ValueError("num_scales, halo or bytes_per_pixel cannot be used")
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise unusable(path, first_line(error)) from error
     return description
@@ -140,12 +151,15 @@ def _read_description(folder):
 
 def _require_recorded(folder, name, description):
     """Raises InputError if a file is not the one that was written with the description."""
+    path = folder / name
     try:
-        recorded, found = description["files"][name]["sha256"], sha256(folder / name)
-    except (OSError, TypeError, LookupError) as error:
-        raise unusable(folder / name, f"it is missing or not in {DESCRIPTION}") from error
-    if recorded != found:
-        raise unusable(folder / name, f"its SHA-256 is not the one in {DESCRIPTION}: it is damaged")
+        recorded = description["files"][name]["sha256"]
+    except (TypeError, LookupError) as error:
+        raise unusable(path, f"{DESCRIPTION} says nothing about it") from error
+    if not path.is_file():
+        raise unusable(path, "it is missing")
+    if recorded != sha256(path):
+        raise unusable(path, f"its SHA-256 is not the one in {DESCRIPTION}: it is damaged")
 
 
 def _with_margin(coarse, tile, margin):

@@ -11,7 +11,9 @@ from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
+from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import tiling
 from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.pyramid import pad_for_pyramid
@@ -35,11 +37,7 @@ class Scales(Protocol):
         """Side of the tiles of level k, which has that size; 0 for one tile."""
 
     def smaller_side(self, side: int, error: Exception) -> int:
-        """Side of the tiles after memory has run out with tiles of ``side`` pixels.
-
-        Raises:
-            InputError: if these are the smallest already.
-        """
+        """Side of the tiles after memory has run out with tiles of ``side`` pixels; see ``halved_side``."""
 
     def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
         """The pixels of level k that a tile keeps, in the type of ``blurry``; ``coarse`` is restored level k + 1."""
@@ -63,6 +61,19 @@ def restore(scales: Scales, image: np.ndarray, progress: Callable[[float], objec
         report = lambda area, before=before: progress and progress((before + area) / sum(areas))  # noqa: E731
         restored = _restore_level(scales, k, pyramid.pop(), restored, report)
     return restored[: image.shape[0], : image.shape[1]]
+
+
+def halved_side(side: int, error: Exception) -> int:
+    """Side of the tiles after memory has run out with tiles of ``side`` pixels.
+
+    Raises:
+        InputError: if these are the smallest already.
+    """
+    if side // 2 < SMALLEST_TILE:
+        raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
+    half = side // 4 * 2
+    logging.warning("Out of memory with tiles of %d pixels: going on with %d", side, half)
+    return half
 
 
 def as_float(window: np.ndarray) -> tf.Tensor | np.ndarray:

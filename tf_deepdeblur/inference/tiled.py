@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
@@ -127,10 +126,7 @@ class TiledGenerator:
         Raises:
             InputError: if the tiles are the smallest already.
         """
-        if side // 2 < SMALLEST_TILE:
-            raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
-        self._largest = side // 4 * 2
-        logging.warning("Out of memory with tiles of %d pixels: going on with %d", side, self._largest)
+        self._largest = scale_by_scale.halved_side(side, error)
         return self._largest
 
 
