@@ -231,8 +231,8 @@ def test_an_unusable_file_is_named_in_a_sentence(visitor, name, content, sentenc
     assert sentence in visitor.page.inner_text("#message")
 
 
-def test_nothing_but_zeros_is_an_error_unless_the_photo_is_black(visitor):
-    """LiteRT.js gives zeros instead of an error when its memory does not suffice."""
+def test_zeros_and_garbage_are_errors_but_a_black_photo_is_none(visitor):
+    """What LiteRT.js gives in place of an exception when its memory does not suffice."""
     outcomes = visitor.page.evaluate(
         """async () => {
             const { Network } = await import("./network.js");
@@ -241,14 +241,16 @@ def test_nothing_but_zeros_is_an_error_unless_the_photo_is_black(visitor):
             const names = Object.keys(model.files);
             const read = async (name) => new Uint8Array(await (await fetch("model/" + name)).arrayBuffer());
             const files = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await read(name)])));
-            const outcome = async (compute) => {
+            const outcome = async (compute, ...complaints) => {
+                const errors = [];
                 class Tensor { constructor(data) { this.values = data; } data() { return this.values; } delete() {} }
                 const run = ({ blurry, image, coarse }) => {
                     if (image) return { halved: new Tensor(new Float32Array(image.values.length / 4).fill(0.2)) };
+                    errors.push(...complaints);
                     return { restored: new Tensor(blurry.values.map(compute)) };
                 };
                 const litert = { Tensor, loadAndCompile: async () => ({ run, delete() {} }) };
-                const network = new Network(litert, model, files, {});
+                const network = new Network(litert, model, files, errors, {});
                 const photo = new Image(8, 8, new Uint8Array(8 * 8 * 3));
                 try {
                     const restored = await network.restore(photo, 64, async () => {});
@@ -257,10 +259,11 @@ def test_nothing_but_zeros_is_an_error_unless_the_photo_is_black(visitor):
                     return error.constructor.name;
                 }
             };
-            return [await outcome(() => 0), await outcome((value) => value)];
+            const same = (value) => value;
+            return [await outcome(() => 0), await outcome(same, "ERROR: no memory"), await outcome(same)];
         }"""
     )
-    assert outcomes == ["RunError", False]
+    assert outcomes == ["RunError", "RunError", False]
 
 
 class PlainHandler(http.server.SimpleHTTPRequestHandler):

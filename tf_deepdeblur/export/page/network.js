@@ -18,10 +18,11 @@ export class Network {
    * @param {object} litert the module of LiteRT.js, loaded
    * @param {object} model what model.json says
    * @param {Object<string, Uint8Array>} files the .tflite files by name
+   * @param {string[]} errors what LiteRT has written about errors; emptied here
    * @param {object} options of LiteRT.js's compilation, such as the accelerator
    */
-  constructor(litert, model, files, options) {
-    Object.assign(this, { litert, model, files, options });
+  constructor(litert, model, files, errors, options) {
+    Object.assign(this, { litert, model, files, errors, options });
     this.compiled = null; // one at a time; a scale's tiles all have the same size
   }
 
@@ -88,8 +89,8 @@ export class Network {
   async #run(name, inputs, output, height, width) {
     const compiled = await this.#compile(name, inputs, output, height, width);
     const result = await this.#call(compiled, inputs, output);
-    // Without memory for its buffers LiteRT.js returns zeros instead of an error. Zeros may also be right, in a black
-    // part of a photo, but hardly for grey, too.
+    // Without memory for its buffers LiteRT.js gives zeros, or what lay there, in place of an exception. As a rule it
+    // writes an error. Zeros may also be right, in a black part of a photo, but hardly for grey, too.
     if (result.every((value) => value === 0)) {
       const grey = Object.fromEntries(Object.entries(inputs).map(([key, image]) => [key, filled(image)]));
       const answer = await this.#call(compiled, grey, output);
@@ -102,11 +103,11 @@ export class Network {
     const tensors = {};
     let results = {};
     try {
-      for (const [key, image] of Object.entries(inputs)) tensors[key] = new this.litert.Tensor(image.data, shapeOf(image));
-      results = await compiled.run(tensors);
-      return await results[output].data();
-    } catch (error) {
-      throw new RunError(error.message); // the shapes fit and the files are sound, so nothing else is left to fail
+      return await this.#checked(async () => {
+        for (const [key, image] of Object.entries(inputs)) tensors[key] = new this.litert.Tensor(image.data, shapeOf(image));
+        results = await compiled.run(tensors);
+        return results[output].data();
+      });
     } finally {
       for (const tensor of [...Object.values(tensors), ...Object.values(results)]) tensor.delete();
     }
@@ -118,16 +119,27 @@ export class Network {
     if (this.compiled?.key !== key) {
       this.#release();
       const bytes = withShapes(this.files[name], { ...shapes, [output]: [1, height, width, 3] });
-      try {
+      await this.#checked(async () => {
         this.compiled = { key, network: await this.litert.loadAndCompile(bytes, this.options) };
-      } catch (error) {
-        throw new RunError(error.message);
-      }
+      });
       if (this.options.accelerator === "webgpu" && !this.compiled.network.isFullyAccelerated) {
         throw new RunError(`${name} would run on the GPU only in part, which is slower than not at all.`);
       }
     }
     return this.compiled.network;
+  }
+
+  /** The result of a call of LiteRT. The shapes fit and the files are sound, so what fails fails for lack of memory. */
+  async #checked(call) {
+    this.errors.length = 0;
+    let result;
+    try {
+      result = await call();
+    } catch (error) {
+      throw new RunError(error.message, { cause: error });
+    }
+    if (this.errors.length) throw new RunError(this.errors[0]);
+    return result;
   }
 
   #release() {

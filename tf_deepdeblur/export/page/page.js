@@ -50,7 +50,7 @@ function show(id) {
 const SENTENCES = {
   waiting: () => "waiting",
   working: (photo) => `${Math.floor(photo.share * 100)} %${timeLeft(photo)}`,
-  restored: (photo) => `${photo.width} × ${photo.height} pixels, ${duration(photo.seconds)}`,
+  restored: (photo) => `${photo.width} × ${photo.height} pixels, restored in ${duration(photo.seconds)}`,
   stopped: () => "stopped",
   failed: (photo) => photo.reason,
 };

@@ -10,6 +10,8 @@ const MAX_THREADS = 8;
 const MEAN_DIFFERENCE = 0.5; // grey levels on the example; a GPU that goes wrong is off by far more
 const MAX_DIFFERENCE = 16; // int8 values are rounded elsewhere on a GPU
 
+const errors = []; // what LiteRT has complained about
+
 /**
  * Loads everything, in a worker.
  * @param {boolean} useGpu whether to try WebGPU
@@ -23,9 +25,15 @@ export async function load(useGpu, admitSoftware) {
   const files = Object.fromEntries(names.map((name, i) => [name, contents[i]]));
   const litert = await import("./litert/index.js");
   const threads = await loadLiteRt(litert);
-  const network = new Network(litert, model, files, { accelerator: "wasm", cpuOptions: { numThreads: threads } });
+  const network = new Network(litert, model, files, errors, {
+    accelerator: "wasm",
+    cpuOptions: { numThreads: threads },
+  });
   if (useGpu && litert.getWebGpuDevice() && (admitSoftware || (await isHardware()))) {
-    const onGpu = new Network(litert, model, files, { accelerator: "webgpu", gpuOptions: { precision: "fp32" } });
+    const onGpu = new Network(litert, model, files, errors, {
+      accelerator: "webgpu",
+      gpuOptions: { precision: "fp32" },
+    });
     if (await isRight(onGpu, model)) return { network: onGpu, model, accelerator: "gpu", threads };
   }
   return { network, model, accelerator: "cpu", threads };
@@ -46,10 +54,10 @@ async function loadLiteRt(litert) {
   }
 }
 
-/** LiteRT writes whatever it has to tell to stderr, which would be errors in the browser's console. */
+/** LiteRT writes whatever it has to tell to stderr; the network looks for its errors there. */
 function log(line) {
-  if (/^(INFO|WARNING): |^Created TensorFlow Lite/.test(line)) console.debug(line);
-  else console.error(line);
+  if (line.startsWith("ERROR")) errors.push(line);
+  console.debug(line);
 }
 
 async function isHardware() {
