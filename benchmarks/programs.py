@@ -22,7 +22,8 @@ def prepare_video(folder, size, frames):
     """Times ``restore_files`` on a video of so many frames, (height, width) pixels each, with a thin network."""
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.inference.deblurrer import Deblurrer
-    from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
+    from tf_deepdeblur.inference.files import plan_jobs
+    from tf_deepdeblur.inference.restore import Output, restore_files
     from tf_deepdeblur.models.generator import Generator
     from tf_deepdeblur.models.saving import save_generator
 

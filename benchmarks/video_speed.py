@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image
 
 from tf_deepdeblur import runtime
-from tf_deepdeblur.inference.files import Job, Output, restore_files
+from tf_deepdeblur.inference.files import Job
+from tf_deepdeblur.inference.restore import Output, restore_files
 from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 

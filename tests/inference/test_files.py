@@ -17,8 +17,9 @@ from PIL import Image
 
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference import files
-from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
+from tf_deepdeblur.inference import restore as restoring
+from tf_deepdeblur.inference.files import plan_jobs
+from tf_deepdeblur.inference.restore import Output, restore_files
 from tf_deepdeblur.io import sixteen_bit
 from tf_deepdeblur.io.photo import read_photo
 from tf_deepdeblur.io.video import VideoReader
@@ -406,7 +407,7 @@ def test_the_next_photograph_is_read_and_the_last_one_written_while_the_network_
             assert time.monotonic() < deadline
         return image
 
-    monkeypatch.setattr(files, "read_photo", read)
+    monkeypatch.setattr(restoring, "read_photo", read)
     for number, name in enumerate(are_read):
         Image.fromarray(noise(20 + number)).save(folder / name)
     assert restore(deblur) == []
@@ -528,7 +529,8 @@ def test_the_progress_line_shows_names_without_control_characters(folder, restor
 
 OTHER_PROCESS = """
 import sys
-from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
+from tf_deepdeblur.inference.files import plan_jobs
+from tf_deepdeblur.inference.restore import Output, restore_files
 
 def deblur(image, progress):
     print("at work", flush=True)

@@ -56,7 +56,8 @@ def main(argv: Sequence[str]) -> int:
         raise cli.UsageError("name at least one image, folder or video to deblur")
     shard = cli.shard(_SHARD)
     runtime.import_tensorflow_quietly()
-    from tf_deepdeblur.inference.files import Output, plan_jobs, restore_files
+    from tf_deepdeblur.inference.files import plan_jobs
+    from tf_deepdeblur.inference.restore import Output, restore_files
 
     tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
     deblur = commands.load_deblurrer(cli.find_model(_MODEL.value), tile, _PRECISION.value)

@@ -1,9 +1,8 @@
-"""Restoring photograph and video files: which ones, where to write them, and the work itself.
+"""Which photograph and video files to restore, and where to write them.
 
-``plan_jobs`` finds what is wrong with the inputs before the first one is restored; ``restore_files`` does what was
-planned, one file after the other, and a bad one does not stop the others. Neither ever replaces an input, nor a file
-that was not made from the same source: beside the files that it writes, ``restore_files`` keeps ``.made_from.jsonl``,
-a line for every file with the path of its source.
+``plan_jobs`` finds what is wrong with the inputs before ``restore.restore_files`` begins with the first one. An input
+is never replaced, nor a file that was not made from the same source: beside the files that are written lies
+``.made_from.jsonl``, a line for every file with the path of its source.
 """
 
 import contextlib
@@ -12,29 +11,15 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from tqdm import tqdm
-
-from tf_deepdeblur.background import WriteBehind, read_ahead
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import append_line, atomic_write, remove_abandoned, write_atomically
+from tf_deepdeblur.io.atomic import append_line
 from tf_deepdeblur.io.paths import printable, require_regular_file
-from tf_deepdeblur.io.photo import (
-    JPEG_QUALITY,
-    PHOTO_SUFFIXES,
-    Photo,
-    encode_photo,
-    photo_size,
-    read_photo,
-    write_photo,
-)
-from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
-from tf_deepdeblur.io.video import VIDEO_SUFFIXES, VideoReader, VideoWriter
+from tf_deepdeblur.io.photo import PHOTO_SUFFIXES
+from tf_deepdeblur.io.video import VIDEO_SUFFIXES
 from tf_deepdeblur.shards import ALL, Shard
 
 # Pictures and videos that are not supported: in a folder they are named, not passed over.
@@ -43,12 +28,6 @@ _REFUSED_SUFFIXES = frozenset(
 )
 _SUFFIXES = PHOTO_SUFFIXES | VIDEO_SUFFIXES | _REFUSED_SUFFIXES
 _RECORD = ".made_from.jsonl"
-_BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
-_WIDEST_JPEG = 65_500
-_FRAMES = 4  # that are decoded ahead of the network, and as many that wait to be encoded
-
-Deblur = Callable[[np.ndarray, Callable[[float], object]], np.ndarray]
-"""A Deblurrer: takes a uint8 or uint16 image [H, W, 3] and a function to call with the share that is done."""
 
 
 class Job(NamedTuple):
@@ -70,24 +49,6 @@ class Plan(NamedTuple):
     jobs: list[Job]
     failures: list[str]
     num_skipped: int
-
-
-@dataclass(frozen=True)
-class Output:
-    """How files are written.
-
-    Attributes:
-        quality: of JPEG, HEIF and lossy WebP files, 1 to 100.
-        keep_metadata: whether EXIF data, colour profile, and a video's date and place are taken over.
-        comparisons: None, or a folder for pictures before | after of every photograph and of every video's middle.
-    """
-
-    quality: int = JPEG_QUALITY
-    keep_metadata: bool = True
-    comparisons: Path | None = None
-
-
-# Which files to restore, and where to write them.
 
 
 def plan_jobs(
@@ -148,7 +109,7 @@ def plan_jobs(
             else:
                 jobs.append(job)
         except (InputError, OSError) as error:
-            failures.append(_line(job, error))
+            failures.append(error_line(job, error))
     return Plan(jobs, list(map(printable, failures)), num_skipped)
 
 
@@ -250,8 +211,12 @@ def _require_same_source(job, recorded):
     raise InputError(f"{known}; choose another `output_dir` or remove it")
 
 
-def _record(job):
-    """Records the source of a file that is about to be written; InputError if another program just wrote that file."""
+def record_source(job: Job) -> None:
+    """Records from what a file is made that is about to be written.
+
+    Raises:
+        InputError: if another program just wrote that file, from another source, or the record cannot be written.
+    """
     recorded = _recorded(job.target.parent)
     _require_same_source(job, recorded)
     if recorded.get(job.target.name) != _relative_source(job):
@@ -271,142 +236,8 @@ def _relative_source(job):
         return str(source)
 
 
-# Restoring them.
-
-
-def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[str]:
-    """Restores files, with a progress bar that tells the time left.
-
-    Args:
-        deblur: Deblurrer.
-        jobs: of ``plan_jobs``.
-        output: how files are written.
-
-    Returns:
-        One line for every file that failed, beginning with its name.
-
-    Raises:
-        KeyboardInterrupt: saying how much was done; what was restored is there, and nothing half.
-    """
-    for folder in {job.target.parent for job in jobs}:
-        with contextlib.suppress(OSError):
-            remove_abandoned(folder)
-    sizes = [_megapixels(job) for job in jobs]
-    outcome = _Outcome()
-    try:
-        with (
-            tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=_BAR, disable=not any(sizes)) as bar,
-            read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
-            WriteBehind(limit=1) as writing,
-        ):
-            for job, size, photo in zip(jobs, sizes, photos, strict=True):
-                bar.set_description_str(printable(job.source.name))
-                advance = _advance(bar, size)
-                with outcome.of(job):
-                    if job.is_video:
-                        _restore_video(deblur, job, output, advance)
-                        outcome.restored.append(job)
-                    elif photo is not None:
-                        restored = deblur(photo.image, advance)
-                        writing.call(_write_photo, job, output, photo, restored, outcome)
-                advance(1.0)
-    except KeyboardInterrupt as error:
-        done = f"interrupted: {len(outcome.restored)} of {len(jobs)} files are restored"
-        raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
-    return [outcome.failures[job] for job in jobs if job in outcome.failures]
-
-
-class _Outcome:
-    """What became of the jobs; the threads that read, restore and write all add to it."""
-
-    def __init__(self):
-        self.restored = []
-        self.failures = {}  # a line for each job that failed
-
-    @contextlib.contextmanager
-    def of(self, job):
-        """Notes an error that concerns one file only."""
-        try:
-            yield
-        except (InputError, OSError, MemoryError) as error:
-            self.failures[job] = printable(_line(job, error))
-
-
-def _read(job, outcome):
-    """The photograph; None of a video, which is decoded while it is restored, and of a file that cannot be read."""
-    with outcome.of(job):
-        return None if job.is_video else read_photo(job.source)
-
-
-def _write_photo(job, output, photo, image, outcome):
-    with outcome.of(job):
-        restored = photo.with_image(image)
-        if not output.keep_metadata:
-            restored = restored.without_metadata()
-        try:
-            content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
-        except ValueError as error:  # EXIF data beyond what the format holds
-            raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        _record(job)
-        write_atomically(job.target, content)
-        if output.comparisons:
-            _compare(job, output, photo, restored)
-        outcome.restored.append(job)
-
-
-def _restore_video(deblur, job, output, advance):
-    with VideoReader(job.source) as reader:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(job.target) as part:
-            with VideoWriter(part, reader, output.keep_metadata) as writer:
-                middle = _restore_frames(deblur, reader, writer, advance)
-            _record(job)
-    if output.comparisons and middle:
-        _compare(job, output, *middle)
-
-
-def _restore_frames(deblur, reader, writer, advance):
-    """Restores all frames; returns the middle one before and after, if the video has as many as its file says."""
-    expected, middle = reader.num_frames or 1, None
-    with read_ahead(reader, _FRAMES) as frames, WriteBehind(_FRAMES) as writing:
-        for number, frame in enumerate(frames):
-            restored = deblur(frame.image, lambda share, done=number: advance(min(1.0, (done + share) / expected)))
-            writing.call(writer.write, restored, frame.pts)
-            if number == (expected - 1) // 2:
-                middle = Photo(frame.image), Photo(restored)
-    return middle
-
-
-def _compare(job, output, before, after):
-    """Writes a JPEG before | after; what is too wide for JPEG is a PNG."""
-    joined = side_by_side([to_eight_bits(before.image), to_eight_bits(after.image)])
-    kind = "JPEG" if joined.shape[1] <= _WIDEST_JPEG else "PNG"
-    path = output.comparisons / f"{job.name}.{'jpg' if kind == 'JPEG' else 'png'}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Photo(joined, is_grey=after.is_grey, format=kind, icc_profile=after.icc_profile)
-    write_photo(path, picture, output.quality)
-
-
-def _megapixels(job):
-    """The work a file makes, for the progress bar; 0 if it cannot be read, which is told when its turn comes."""
-    try:
-        if not job.is_video:
-            return np.prod(photo_size(job.source)) / 1e6
-        with VideoReader(job.source) as reader:
-            return reader.stream.height * reader.stream.width * (reader.num_frames or 1) / 1e6
-    except (InputError, OSError):
-        return 0.0
-
-
-def _advance(bar, size):
-    """A function that moves the bar to a share of a file of ``size`` megapixels, from where it is now."""
-    start = bar.n
-    return lambda share: bar.update(start + share * size - bar.n)
-
-
-def _line(job, error):
-    """One line that begins with the name of the file."""
+def error_line(job: Job, error: Exception) -> str:
+    """What went wrong with a job, in one line that begins with the name of its source."""
     if isinstance(error, InputError):
         reason = str(error)
         return reason if reason.startswith(f"{job.source}: ") else f"{job.source}: {reason}"

@@ -1,0 +1,175 @@
+"""Restoring the photograph and video files that ``files.plan_jobs`` found.
+
+One file after the other; a bad one does not stop the others. While the network runs, the next photograph is decoded and
+the last one encoded and written, each in a thread; a video's decoder and encoder have a thread each.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tf_deepdeblur.background import WriteBehind, read_ahead
+from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.inference.files import Job, error_line, record_source
+from tf_deepdeblur.io.atomic import atomic_write, remove_abandoned, write_atomically
+from tf_deepdeblur.io.paths import printable
+from tf_deepdeblur.io.photo import JPEG_QUALITY, Photo, encode_photo, photo_size, read_photo, write_photo
+from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
+from tf_deepdeblur.io.video import VideoReader, VideoWriter
+
+_BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
+_WIDEST_JPEG = 65_500
+_FRAMES = 4  # that are decoded ahead of the network, and as many that wait to be encoded
+
+Deblur = Callable[[np.ndarray, Callable[[float], object]], np.ndarray]
+"""A Deblurrer: takes a uint8 or uint16 image [H, W, 3] and a function to call with the share that is done."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """How files are written.
+
+    Attributes:
+        quality: of JPEG, HEIF and lossy WebP files, 1 to 100.
+        keep_metadata: whether EXIF data, colour profile, and a video's date and place are taken over.
+        comparisons: None, or a folder for pictures before | after of every photograph and of every video's middle.
+    """
+
+    quality: int = JPEG_QUALITY
+    keep_metadata: bool = True
+    comparisons: Path | None = None
+
+
+def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[str]:
+    """Restores files, with a progress bar that tells the time left.
+
+    Args:
+        deblur: Deblurrer.
+        jobs: of ``plan_jobs``.
+        output: how files are written.
+
+    Returns:
+        One line for every file that failed, beginning with its name.
+
+    Raises:
+        KeyboardInterrupt: saying how much was done; what was restored is there, and nothing half.
+    """
+    for folder in {job.target.parent for job in jobs}:
+        with contextlib.suppress(OSError):
+            remove_abandoned(folder)
+    sizes = [_megapixels(job) for job in jobs]
+    outcome = _Outcome()
+    try:
+        with (
+            tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=_BAR, disable=not any(sizes)) as bar,
+            read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
+            WriteBehind(limit=1) as writing,
+        ):
+            for job, size, photo in zip(jobs, sizes, photos, strict=True):
+                bar.set_description_str(printable(job.source.name))
+                advance = _advance(bar, size)
+                with outcome.of(job):
+                    if job.is_video:
+                        _restore_video(deblur, job, output, advance)
+                        outcome.restored.append(job)
+                    elif photo is not None:
+                        restored = deblur(photo.image, advance)
+                        writing.call(_write_photo, job, output, photo, restored, outcome)
+                advance(1.0)
+    except KeyboardInterrupt as error:
+        done = f"interrupted: {len(outcome.restored)} of {len(jobs)} files are restored"
+        raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
+    return [outcome.failures[job] for job in jobs if job in outcome.failures]
+
+
+class _Outcome:
+    """What became of the jobs; the threads that read, restore and write all add to it."""
+
+    def __init__(self):
+        self.restored = []
+        self.failures = {}  # a line for each job that failed
+
+    @contextlib.contextmanager
+    def of(self, job):
+        """Notes an error that concerns one file only."""
+        try:
+            yield
+        except (InputError, OSError, MemoryError) as error:
+            self.failures[job] = printable(error_line(job, error))
+
+
+def _read(job, outcome):
+    """The photograph; None of a video, which is decoded while it is restored, and of a file that cannot be read."""
+    with outcome.of(job):
+        return None if job.is_video else read_photo(job.source)
+
+
+def _write_photo(job, output, photo, image, outcome):
+    with outcome.of(job):
+        restored = photo.with_image(image)
+        if not output.keep_metadata:
+            restored = restored.without_metadata()
+        try:
+            content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
+        except ValueError as error:  # EXIF data beyond what the format holds
+            raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        record_source(job)
+        write_atomically(job.target, content)
+        if output.comparisons:
+            _compare(job, output, photo, restored)
+        outcome.restored.append(job)
+
+
+def _restore_video(deblur, job, output, advance):
+    with VideoReader(job.source) as reader:
+        job.target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(job.target) as part:
+            with VideoWriter(part, reader, output.keep_metadata) as writer:
+                middle = _restore_frames(deblur, reader, writer, advance)
+            record_source(job)
+    if output.comparisons and middle:
+        _compare(job, output, *middle)
+
+
+def _restore_frames(deblur, reader, writer, advance):
+    """Restores all frames; returns the middle one before and after, if the video has as many as its file says."""
+    expected, middle = reader.num_frames or 1, None
+    with read_ahead(reader, _FRAMES) as frames, WriteBehind(_FRAMES) as writing:
+        for number, frame in enumerate(frames):
+            restored = deblur(frame.image, lambda share, done=number: advance(min(1.0, (done + share) / expected)))
+            writing.call(writer.write, restored, frame.pts)
+            if number == (expected - 1) // 2:
+                middle = Photo(frame.image), Photo(restored)
+    return middle
+
+
+def _compare(job, output, before, after):
+    """Writes a JPEG before | after; what is too wide for JPEG is a PNG."""
+    joined = side_by_side([to_eight_bits(before.image), to_eight_bits(after.image)])
+    kind = "JPEG" if joined.shape[1] <= _WIDEST_JPEG else "PNG"
+    path = output.comparisons / f"{job.name}.{'jpg' if kind == 'JPEG' else 'png'}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Photo(joined, is_grey=after.is_grey, format=kind, icc_profile=after.icc_profile)
+    write_photo(path, picture, output.quality)
+
+
+def _megapixels(job):
+    """The work a file makes, for the progress bar; 0 if it cannot be read, which is told when its turn comes."""
+    try:
+        if not job.is_video:
+            return np.prod(photo_size(job.source)) / 1e6
+        with VideoReader(job.source) as reader:
+            return reader.stream.height * reader.stream.width * (reader.num_frames or 1) / 1e6
+    except (InputError, OSError):
+        return 0.0
+
+
+def _advance(bar, size):
+    """A function that moves the bar to a share of a file of ``size`` megapixels, from where it is now."""
+    start = bar.n
+    return lambda share: bar.update(start + share * size - bar.n)
