@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from absl import app, flags, logging
 from tqdm import tqdm
 
+from tf_deepdeblur.cluster import Cluster
 from tf_deepdeblur.config import flag_fields
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.paths import printable
@@ -85,6 +86,36 @@ def shard(flag: flags.FlagHolder) -> Shard:
     if found is not None:
         sys.stderr.write(f"shard {found} of a Slurm array; --shard=0/1 does all of the work in every task\n")
     return found or ALL
+
+
+def define_cluster(module_name: str) -> None:
+    """Defines the flags of commands that can work on a Ray cluster, to be read by ``cluster``."""
+    defined = (
+        flags.DEFINE_bool("ray", False, "Divide the work over Ray actors on this machine."),
+        flags.DEFINE_string("ray_address", None, "Divide the work over this Ray cluster: auto, or host:port."),
+        flags.DEFINE_integer(
+            "ray_cpus",
+            0,
+            "Cores of a Ray actor; 0: one beside each GPU, else four or a machine's all.",
+            lower_bound=0,
+        ),
+    )
+    for flag in defined:
+        flags.FLAGS.register_key_flag_for_module(module_name, flags.FLAGS[flag.name])
+
+
+def cluster() -> Cluster | None:
+    """Where to work, from the flags; None for this process alone.
+
+    Raises:
+        UsageError: if only the size of actors is given.
+    """
+    given = flags.FLAGS
+    if not given.ray and not given.ray_address:
+        if given.ray_cpus:
+            raise UsageError("--ray_cpus needs --ray or --ray_address")
+        return None
+    return Cluster(given.ray_address, given.ray_cpus)
 
 
 def build(config_class: type[Config]) -> Config:

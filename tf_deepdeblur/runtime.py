@@ -30,8 +30,10 @@ def import_tensorflow_quietly() -> None:
 
 
 def num_cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many processor cores this process may use, or OMP_NUM_THREADS of them if that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cores, int(threads)) if threads.isdecimal() and int(threads) else cores
 
 
 def split_cpu(count: int) -> None:

@@ -10,6 +10,7 @@ applied, EXIF data and colour profiles are kept, a video keeps its sound. Exit c
 (each is named), 2 wrong usage.
 """
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ _SKIP_EXISTING = flags.DEFINE_bool("skip_existing", False, "Skip files that are 
 _JPEG_QUALITY = flags.DEFINE_integer("jpeg_quality", 95, "Quality of JPEG, HEIC and lossy WebP files.", 1, 100)
 _STRIP_METADATA = flags.DEFINE_bool("strip_metadata", False, "Do not keep EXIF data, colour profile, date and place.")
 _SHARD = cli.define_shard(__name__)
+cli.define_cluster(__name__)
 _COMPARE = flags.DEFINE_bool("compare", False, "Also write before | after pictures to --output_dir/before_after.")
 
 
@@ -54,17 +56,22 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     if len(argv) < 2:
         raise cli.UsageError("name at least one image, folder or video to deblur")
-    shard = cli.shard(_SHARD)
+    shard, cluster = cli.shard(_SHARD), cli.cluster()
     runtime.import_tensorflow_quietly()
+    from tf_deepdeblur.inference.cluster import restore_files_on
     from tf_deepdeblur.inference.files import plan_jobs
     from tf_deepdeblur.inference.restore import Output, restore_files
 
     tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
-    deblur = commands.load_deblurrer(cli.find_model(_MODEL.value), tile, _PRECISION.value)
+    load = functools.partial(commands.load_deblurrer, cli.find_model(_MODEL.value), tile)
+    deblur = None if cluster else load(_PRECISION.value)
     plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value, shard)
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
     output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)
-    failures = plan.failures + restore_files(deblur, plan.jobs, output)
+    if cluster:
+        failures = plan.failures + restore_files_on(cluster, load, plan.jobs, output, _PRECISION.value)
+    else:
+        failures = plan.failures + restore_files(deblur, plan.jobs, output)
     for line in failures:
         sys.stderr.write(cli.as_line(line) + "\n")
     num_restored = len(plan.jobs) + len(plan.failures) - len(failures)

@@ -11,6 +11,7 @@ Several machines that share --output_dir evaluate a --shard each; then the same 
 """
 
 import functools
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,6 +43,7 @@ _PRECISION = flags.DEFINE_enum(
     "What the network computes in; see deblur --help.",
 )
 _SHARD = cli.define_shard(__name__)
+cli.define_cluster(__name__)
 _MERGE = flags.DEFINE_bool("merge", False, "Restore nothing: write the results of shards that are all done.")
 _TIMING = flags.DEFINE_bool(
     "timing", True, "Measure the runtime. Without it, two evaluations of equal pixels write equal bytes."
@@ -57,37 +59,48 @@ def main(argv: Sequence[str]) -> int:
     }
     if len(names) < len(_MODEL.value):
         raise cli.UsageError(f"--model {', '.join(_MODEL.value)}: two have the same name; rename one of them")
-    shard = ALL if _MERGE.value else cli.shard(_SHARD)
+    shard, cluster = ALL if _MERGE.value else cli.shard(_SHARD), cli.cluster()
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.evaluation import evaluate, load, merge, write_comparison
+    from tf_deepdeblur.evaluation.cluster import evaluate_on
     from tf_deepdeblur.io.checksum import sha256
 
     models = {name: cli.find_model(model) for name, model in names.items()}
     test_set = load(_BENCHMARK.value, _DATA_DIR.value, _BLUR_KEY.value)
-    output_dir, results = Path(_OUTPUT_DIR.value).expanduser(), {}
+    output_dir, results, failures = Path(_OUTPUT_DIR.value).expanduser(), {}, []
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{output_dir}: cannot be written ({error.strerror}); choose another `output_dir`") from error
+    options = {"limit": _LIMIT.value, "shard": shard, "timing": _TIMING.value}
     for name, path in models.items():
-        # Merging needs of the network nothing but K, whatever it computed in.
-        deblur = commands.load_deblurrer(path, "auto", "auto" if _MERGE.value else _PRECISION.value)
-        column = f"{name} (K = {deblur.num_scales})" if deblur.num_scales else name
         folder = output_dir / name if len(models) > 1 else output_dir
         identity = f"{path} (sha256 {sha256(path)[:12]}, precision "
         if _MERGE.value:
-            results[column] = merge(test_set, folder, model=identity, limit=_LIMIT.value)
-            continue
-        results[column] = evaluate(
-            deblur,
-            test_set,
-            folder,
-            model=f"{identity}{deblur.precision or 'as exported'})",
-            limit=_LIMIT.value,
-            shard=shard,
-            timing=_TIMING.value,
-            progress=functools.partial(tqdm, desc=f"evaluate {name}", unit="image"),
-        )
+            num_scales = commands.load_deblurrer(path, "auto", "auto").num_scales
+            result = merge(test_set, folder, model=identity, limit=_LIMIT.value)
+        elif cluster:
+            result, num_scales, lines = evaluate_on(
+                cluster,
+                functools.partial(commands.load_deblurrer, path, "auto"),
+                test_set,
+                folder,
+                identity=identity,
+                precision=_PRECISION.value,
+                **options,
+            )
+            failures += lines
+        else:
+            deblur = commands.load_deblurrer(path, "auto", _PRECISION.value)
+            model, num_scales = f"{identity}{deblur.precision or 'as exported'})", deblur.num_scales
+            progress = functools.partial(tqdm, desc=f"evaluate {name}", unit="image")
+            result = evaluate(deblur, test_set, folder, model=model, progress=progress, **options)
+        results[f"{name} (K = {num_scales})" if num_scales else name] = result
+    if failures:
+        for line in failures:
+            sys.stderr.write(cli.as_line(line) + "\n")
+        print(f"{len(failures)} images failed, so there are no results; leave them out or mend them, then start again")
+        return 1
     if shard.count > 1:
         for column, result in results.items():
             print(f"shard {shard}: {column}: {result['num_images']} images are done; --merge when all shards are")

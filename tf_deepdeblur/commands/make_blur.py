@@ -58,6 +58,7 @@ _SETTINGS = (
     flags.DEFINE_integer("seed", 0, "Seed of M, the split and the camera shake.", lower_bound=0),
 )
 _SHARD = cli.define_shard(__name__)
+cli.define_cluster(__name__)
 flags.DEFINE_alias("crf", "camera_response")  # its name until version 0.1
 
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; returns the exit code."""
     if not argv[1:]:
         raise cli.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
-    shard = cli.shard(_SHARD)
+    shard, cluster = cli.shard(_SHARD), cli.cluster()
     runtime.import_tensorflow_quietly()
     from tf_deepdeblur.synthesis.make import make_blur
     from tf_deepdeblur.synthesis.sequences import Settings, plan
@@ -80,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         raise cli.UsageError(reason) from error
     folder = Path(_OUTPUT_DIR.value).expanduser()
     sequences, unusable = plan(argv[1:], folder, settings, _TEST_FRACTION.value, _TEST_SEQUENCES.value)
-    warnings, failures = make_blur(sequences, folder, settings, shard)
+    warnings, failures = make_blur(sequences, folder, settings, shard, cluster)
     for kind, lines in (("warning", warnings), ("failed", unusable + failures)):
         for line in lines:
             print(f"{kind}: {cli.as_line(line)}", file=sys.stderr)

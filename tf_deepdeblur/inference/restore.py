@@ -21,7 +21,7 @@ from tf_deepdeblur.io.photo import JPEG_QUALITY, Photo, encode_photo, photo_size
 from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
 from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
-_BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
+BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
 _WIDEST_JPEG = 65_500
 _FRAMES = 4  # that are decoded ahead of the network, and as many that wait to be encoded
 
@@ -61,11 +61,11 @@ def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[s
     for folder in {job.target.parent for job in jobs}:
         with contextlib.suppress(OSError):
             remove_abandoned(folder)
-    sizes = [_megapixels(job) for job in jobs]
+    sizes = [megapixels(job) for job in jobs]
     outcome = _Outcome()
     try:
         with (
-            tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=_BAR, disable=not any(sizes)) as bar,
+            tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=BAR, disable=not any(sizes)) as bar,
             read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
             WriteBehind(limit=1) as writing,
         ):
@@ -158,7 +158,7 @@ def _compare(job, output, before, after):
     write_photo(path, picture, output.quality)
 
 
-def _megapixels(job):
+def megapixels(job: Job) -> float:
     """The work a file makes, for the progress bar; 0 if it cannot be read, which is told when its turn comes."""
     try:
         if not job.is_video:

@@ -12,6 +12,7 @@ was stopped.
 """
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from tf_deepdeblur.cluster import Cluster, Pool
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
 from tf_deepdeblur.io.pixels import read_image
@@ -44,7 +46,11 @@ _WARNINGS = "warnings.txt"
 
 
 def make_blur(
-    sequences: list[Sequence], output_dir: str | os.PathLike, settings: Settings, shard: Shard = ALL
+    sequences: list[Sequence],
+    output_dir: str | os.PathLike,
+    settings: Settings,
+    shard: Shard = ALL,
+    cluster: Cluster | None = None,
 ) -> tuple[list[str], list[str]]:
     """Makes the sequences that are not there yet, on all cores; see the module's docstring for what is written.
 
@@ -53,6 +59,7 @@ def make_blur(
         output_dir: folder of the data set.
         settings: Settings.
         shard: the part of the sequences to make, while other machines make other parts in the same folder.
+        cluster: None, or where actors make them instead of this process.
 
     Returns:
         (warnings, failures): one line each. Warnings say what speaks against the footage, also that of sequences which
@@ -67,7 +74,10 @@ def make_blur(
         output_dir.mkdir(parents=True, exist_ok=True)
         with locked(output_dir, shared=shard.count > 1):
             own = shard.of(sequences)
-            warnings, failures = _Maker(output_dir, settings, own).make(own)
+            if cluster:
+                warnings, failures = _make_on(cluster, own, output_dir, settings)
+            else:
+                warnings, failures = _Maker(output_dir, settings, own).make(own)
             write_summary(output_dir)
             folders = [output_dir / sequence.split / sequence.name for sequence in sequences]
             # Else another machine may be about to begin its next sequence there.
@@ -82,6 +92,25 @@ def make_blur(
     return warnings, failures
 
 
+def _make_on(cluster, sequences, output_dir, settings):
+    """(warnings, failures) of sequences that actors make, the longest first."""
+
+    def open_worker():
+        return lambda batch, report: _Maker(output_dir, settings, batch, report).make(batch)
+
+    warnings, failures = [], []
+    lengths = [_num_steps(sequence.source, settings) or 1 for sequence in sequences]
+    bar = functools.partial(
+        tqdm, desc="make blur", unit="pair" if settings.from_photos else "frame", dynamic_ncols=True
+    )
+    with Pool(cluster, output_dir, use_gpus=False) as pool:
+        for _, (warned, failed) in pool.map(open_worker, sequences, lengths, bar):
+            warnings += warned
+            failures += failed
+        failures += [f"{sequence.source.path}: {reason}" for sequence, reason in pool.lost]
+    return sorted(warnings), sorted(failures)
+
+
 class _StoppedError(Exception):
     """Another sequence met an error that ends the whole run."""
 
@@ -93,14 +122,15 @@ class _Maker:
     compress images, the larger part of the work. ``_room`` limits the windows that wait in memory.
     """
 
-    def __init__(self, output_dir, settings, sequences):
+    def __init__(self, output_dir, settings, sequences, report=None):
         self._output_dir = output_dir
         self._settings = settings
         self._responses = [camera_response(settings.camera_response, settings.gamma), linear_response()]
         self._writers = ThreadPoolExecutor(num_cores())
         self._room = threading.BoundedSemaphore(2 * num_cores())
         self._stop = threading.Event()
-        counts = [self._num_steps(sequence.source) for sequence in sequences]
+        self._report, self._num_done = report, 0
+        counts = [_num_steps(sequence.source, settings) for sequence in sequences]
         self._progress = tqdm(
             total=None if None in counts else sum(counts),
             desc="make blur",
@@ -155,7 +185,7 @@ class _Maker:
                     part.rmdir()
         else:
             _require_same_settings(folder, record)
-            self._advance(self._num_steps(source) or 0)
+            self._advance(_num_steps(source, self._settings) or 0)
         return (folder / _WARNINGS).read_text().splitlines() if (folder / _WARNINGS).exists() else []
 
     def _complete(self, part, sequence, record):
@@ -253,12 +283,7 @@ class _Maker:
             self._advance(1)
             read += 1
         frames.close()  # the source tells its damage now
-        self._advance((self._num_steps(source) or read) - read)  # frames that damage left out
-
-    def _num_steps(self, source):
-        """Frames to read, or pairs to make from a photograph; None if the file does not say."""
-        last = None if self._settings.from_photos else self._settings.last_frame
-        return min(source.count, last) if source.count and last else source.count
+        self._advance((_num_steps(source, self._settings) or read) - read)  # frames that damage left out
 
     def _advance(self, count):
         """Shows that frames or pairs are done with, unless the run is to end."""
@@ -266,6 +291,15 @@ class _Maker:
             raise _StoppedError
         with self._progress_lock:
             self._progress.update(count)
+            self._num_done += count
+            if self._report:
+                self._report(self._num_done)
+
+
+def _num_steps(source, settings):
+    """Frames to read, or pairs to make from a photograph; None if the file does not say."""
+    last = None if settings.from_photos else settings.last_frame
+    return min(source.count, last) if source.count and last else source.count
 
 
 def _require_same_settings(folder, record):
