@@ -11,7 +11,9 @@ import functools
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -33,6 +35,7 @@ _ATTEMPTS = 3
 _BATCH = 8  # items at most, so that not much is done again when an actor is lost
 _BATCHES = 4  # for each actor, at least, of the work that is left
 _POLL_S = 0.5
+_ANSWER_S = 10.0
 _PATIENCE_S = 120.0  # for a machine to come back when there is none left
 _STOP_S = 60.0  # for actors to stop what they are doing, before they are killed
 
@@ -346,10 +349,16 @@ def _connect(address):
     options = {"address": address} if address else {"address": "local", "num_cpus": num_cores()}
     if not address:
         options |= {"include_dashboard": False, "object_store_memory": 100 * 2**20}  # only names go through it
+    handler = signal.getsignal(signal.SIGTERM)
     try:
+        if address and ":" in address:  # Ray itself would try for minutes, then end the process
+            host, _, port = address.rpartition("/")[2].rpartition(":")
+            socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(f"`ray_address={address}`: no Ray cluster to work with ({_first_line(error)})") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # which Ray has replaced by one that says nothing
     # Else a lost actor is ten lines of advice on stdout; nothing public turns them off.
     ray._private.worker._worker_logs_enabled = False
 
