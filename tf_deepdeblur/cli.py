@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from tf_deepdeblur.cluster import Cluster
 from tf_deepdeblur.config import flag_fields
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, TemporaryError
 from tf_deepdeblur.io.paths import printable
 from tf_deepdeblur.shards import ALL, Shard, parse_shard, slurm_shard
 
@@ -191,6 +191,13 @@ def complain(program: str, message: object) -> None:
     tqdm.write(f"{Path(program).name}: {as_line(message)}", file=sys.stderr)
 
 
+def exit_code(error: InputError) -> int:
+    """2 for a command line that cannot be used, 75 if the same command may well work later, otherwise 1."""
+    if isinstance(error, TemporaryError):
+        return os.EX_TEMPFAIL
+    return 2 if isinstance(error, UsageError) else 1
+
+
 def as_line(message: object) -> str:
     """One printable line; argument names that the library writes in backticks are shown as the flags that they are."""
     return printable(re.sub(r"`(\w+)(=[^`]*)?`", _flag_or_name, " ".join(str(message).splitlines())))
@@ -208,7 +215,7 @@ def _run_main(main, argv):
         return main(argv)
     except InputError as error:
         complain(argv[0], error)
-        return 2 if isinstance(error, UsageError) else 1
+        return exit_code(error)
     except OSError as error:  # no disk space, no permission, a closed pipe
         complain(argv[0], f"{error.filename}: {error.strerror}" if error.filename else error)
         return 1

@@ -1,10 +1,12 @@
 """One device, two virtual devices and two worker processes train the same weights: sampling is stateless."""
 
-import json
 import os
+import random
+import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import tensorflow as tf
 
 from tests.helpers import write_pairs
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.models.saving import load_generator
 from tf_deepdeblur.training.strategy import make_strategy
 
 ROOT = Path(__file__).parents[2]
@@ -59,11 +62,13 @@ def free_ports(count):
     return ports
 
 
-def workers(run_dir, data_dir):
-    addresses = [f"localhost:{port}" for port in free_ports(2)]
+def workers(run_dir, data_dir, *flags):
+    """Two, in a Slurm step on this machine."""
+    step = {"SLURM_JOB_ID": str(random.randrange(10**6)), "SLURM_JOB_NODELIST": "localhost", "SLURM_NTASKS": "2",
+            "SLURM_TASKS_PER_NODE": "2", "SLURM_NODEID": "0"}  # fmt: skip
     for index in range(2):
-        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-        yield start(run_dir, data_dir, "--strategy=multi_worker", environment={"TF_CONFIG": json.dumps(cluster)})
+        environment = {**step, "SLURM_PROCID": str(index), "SLURM_LOCALID": str(index)}
+        yield start(run_dir, data_dir, "--strategy=multi_worker", *flags, environment=environment)
 
 
 def saved_values(run_dir, part):
@@ -92,6 +97,29 @@ def test_replication_does_not_change_the_result(tmp_path):
         for name in ("two", "workers"):
             difference = saved_values(tmp_path / name, part) - expected
             assert np.linalg.norm(difference) <= tolerance * np.linalg.norm(expected), (part, name)
+
+
+@pytest.mark.slow
+def test_a_lost_worker_ends_the_other_one_and_both_go_on_when_started_again(tmp_path, pairs_dir):
+    flags = ["--num_scales=1", "--patch_size=16", "--adversarial_weight=0", "--deterministic", "--checkpoint_every=10"]
+    flags += ["--total_steps=60", "--eval_every=100"]
+    run_dir = tmp_path / "killed"
+    checkpoints = run_dir / "checkpoints" / "last"
+    chief, other = workers(run_dir, pairs_dir, *flags)
+    while not (checkpoints / "step-10.index").exists() and chief.poll() is None:
+        time.sleep(0.02)
+    other.kill()
+    _, stderr = chief.communicate(timeout=60)
+    other.communicate()
+    assert chief.returncode == 75, stderr
+    last = stderr.replace("\r", "\n").strip().splitlines()[-1]
+    assert re.search(rf"worker 1 \(localhost:\d+\) was lost; .*{checkpoints}/step-\d+: start all workers again", last)
+    assert "Traceback" not in stderr
+    finish(*workers(run_dir, pairs_dir, *flags), *workers(tmp_path / "whole", pairs_dir, *flags))
+    for ours, theirs in zip(
+        *(load_generator(tmp_path / name).get_weights() for name in ("killed", "whole")), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("setting", [None, "no json", '{"cluster": {}}', '{"cluster": {"worker": ["a"]}, "task": {}}'])

@@ -9,6 +9,7 @@ Writes into --run_dir: config.cfg, checkpoints/, metrics.jsonl, tensorboard/, sa
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from absl import flags
@@ -33,7 +34,12 @@ def main(argv: Sequence[str]) -> int:
     if config.dry_run:
         print(describe(config))
         return 0
-    result = train(config)
+
+    def end(error):  # at once: the step in progress waits for a worker that is lost, for as long as TensorFlow likes
+        cli.complain(argv[0], error)
+        os._exit(cli.exit_code(error))
+
+    result = train(config, end)
     print(f"{result['step']} steps are done; the network is in {config.run_dir}")
     if "psnr" in result:
         print("validation frames  PSNR (dB)  SSIM (gaussian)")

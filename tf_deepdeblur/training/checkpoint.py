@@ -45,6 +45,7 @@ class Checkpoints:
         # Lists of variables, not the Keras objects: TensorFlow does not find a Keras layer's variables by itself.
         variables = {name: [v.value for v in owner.variables] for name, owner in owners.items() if owner is not None}
         self._graph = tf.train.Checkpoint(**variables, step=self.step, best_psnr=self.best_psnr)
+        self._folder = Path(folder)
         self._last = _manager(self._graph, Path(folder) / "last", _KEEP)
         self._best = _manager(self._graph, Path(folder) / "best", 1)
         self._saved_step = None  # of the newest checkpoint that is known to be whole
@@ -52,7 +53,7 @@ class Checkpoints:
     @property
     def latest(self) -> str | None:
         """Path of the newest complete checkpoint, or None."""
-        return self._last.latest_checkpoint
+        return newest_checkpoint(self._folder)
 
     @property
     def last_good(self) -> str:
@@ -108,6 +109,11 @@ class Checkpoints:
                 f"{manager.directory}: step {step} could not be saved ({reason}). Nothing before it is lost: "
                 f"{self.last_good}. Make room, then start the same command again"
             ) from error
+
+
+def newest_checkpoint(folder: str | os.PathLike) -> str | None:
+    """Path of the newest complete checkpoint in a run's ``checkpoints`` folder, whichever process wrote it; or None."""
+    return tf.train.latest_checkpoint(Path(folder) / "last")
 
 
 def _manager(graph, folder, keep):

@@ -7,12 +7,12 @@ from tqdm import tqdm
 from tf_deepdeblur.config import DataConfig, TrainConfig
 from tf_deepdeblur.data.packed import verify
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.training.cluster import find_cluster
 from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.precision import training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, open_data
 from tf_deepdeblur.training.start import restore_or_initialise
-from tf_deepdeblur.training.strategy import check_cluster
 
 
 def describe(config: TrainConfig) -> str:
@@ -24,7 +24,7 @@ def describe(config: TrainConfig) -> str:
     folder = RunFolder(config.run_dir)
     folder.changes(config)
     if config.runtime.strategy == "multi_worker":
-        check_cluster()
+        find_cluster()
     data = open_data(config)
     _read_every_pair(config.data, data)
     precision = training_precision(config)

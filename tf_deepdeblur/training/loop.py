@@ -8,7 +8,7 @@ is listed in ``run_folder``.
 import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -16,8 +16,10 @@ import tensorflow as tf
 
 from tf_deepdeblur.config import TrainConfig, describe_changes
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, TemporaryError
 from tf_deepdeblur.io.atomic import write_atomically
+from tf_deepdeblur.training.agreement import facts_to_agree_on, with_remedy
+from tf_deepdeblur.training.cluster import ALONE, find_cluster
 from tf_deepdeblur.training.divergence import DivergenceGuard
 from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.initial_weights import describe_origin
@@ -29,15 +31,19 @@ from tf_deepdeblur.training.signals import stop_signals
 from tf_deepdeblur.training.start import restore_or_initialise
 from tf_deepdeblur.training.strategy import is_chief, make_strategy
 from tf_deepdeblur.training.validation import Validation
+from tf_deepdeblur.training.workers import Workers
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
+def train(config: TrainConfig, on_end: Callable[[InputError], None] = lambda error: None) -> dict[str, Any]:
     """Trains, or goes on training, what a configuration describes.
 
-    SIGTERM and Ctrl-C end the run after the current step with a checkpoint.
+    SIGTERM and Ctrl-C end the run after the current step with a checkpoint; with several workers all of them.
 
     Args:
         config: TrainConfig.
+        on_end: called from another thread when another worker is lost or fails, with the error that this process
+            should end with, now: TensorFlow may take its time to give up the step, and ``train`` raises that error
+            only then.
 
     Returns:
         A dict: "step", the steps done, and where there are validation frames "psnr", "ssim", "blurry_psnr" and
@@ -47,21 +53,35 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         InputError: naming the file or argument and the remedy, also if another training is writing to the run folder;
             every checkpoint written before it stays.
+        TemporaryError: naming the worker that is lost or did not come.
     """
     folder = RunFolder(config.run_dir)
     folder.changes(config)  # refuses another model before anything else is done
+    has_workers = config.runtime.strategy == "multi_worker"
+    cluster = find_cluster() if has_workers else ALONE
     data = open_data(config)
+    facts = facts_to_agree_on(config, data) if has_workers else {}
+
+    def end(error):
+        on_end(with_remedy(error, folder))
+
+    with Workers(cluster, facts, config.runtime.worker_timeout, end) as workers, _plain_errors(folder, workers):
+        return _train(config, folder, data, workers)
+
+
+def _train(config, folder, data, workers):
+    """``train`` when all workers are there."""
     if config.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(config.runtime.strategy, config.runtime.virtual_devices)
     if config.optimizer.batch_size % strategy.num_replicas_in_sync:
         raise InputError(f"`batch_size` must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
-    precision = training_precision(config)
+    precision = Precision(*workers.share(lambda: training_precision(config)))
     keras.utils.set_random_seed(config.runtime.seed)  # here, because measuring draws random numbers, too
     with strategy.scope():
         model = build_model(config, precision.policy)
     owned = folder.owned() if is_chief(strategy) else contextlib.nullcontext()
-    with stop_signals() as stop, _plain_errors(folder), owned:
+    with stop_signals() as stop, owned:
         return _Run(config, folder, strategy, model, data).train(stop, precision)
 
 
@@ -216,12 +236,20 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _plain_errors(folder: RunFolder) -> Iterator[None]:
-    """Says what a full disk and a full device mean for the run."""
+def _plain_errors(folder: RunFolder, workers: Workers) -> Iterator[None]:
+    """Says what a lost worker, a full disk and a full device mean for the run."""
     try:
         yield
     except OSError as error:
         raise InputError(f"{folder.path}: cannot be written ({error}). Make room, then start again") from error
     except tf.errors.ResourceExhaustedError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"out of memory ({reason}); use a smaller `batch_size` or `patch_size`") from error
+        raise InputError(f"out of memory ({_first_line(error)}); use a smaller `batch_size` or `patch_size`") from error
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+        if workers.count == 1:
+            raise
+        lost = workers.error or TemporaryError(f"TensorFlow lost another worker ({_first_line(error)})")
+        raise with_remedy(lost, folder) from error
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,264 @@
+"""The workers of a training, told of each other: who is there, whether they agree, who is lost.
+
+TensorFlow waits for ever for a worker that never comes, says nothing when their flags differ, and when one is lost it
+ends the others with a traceback that does not name it. So the workers talk first: each connects to the chief, on the
+port where TensorFlow's own server will be, and says what it is about to train. The connections stay open until the run
+ends; one that breaks is a worker that is lost, and the chief tells the others. Messages are lines of JSON.
+"""
+
+import contextlib
+import json
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from absl import logging
+
+from tf_deepdeblur.errors import InputError, TemporaryError
+from tf_deepdeblur.training.cluster import Cluster
+
+_PATIENCE = 10.0  # seconds for an answer, and between two lines about who is missing
+# A machine that is gone does not close its connections: TCP asks after 10 seconds of silence, four times, every 5.
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+
+
+class Workers:
+    """All workers, from the roll call to the end of the run; a context manager.
+
+    Args:
+        cluster: the workers; with a single one no connection is made.
+        facts: what must be the same everywhere, {name: value}.
+        timeout: seconds to wait until all are there.
+        on_end: called once, from another thread, when another worker is lost or fails, with the error that this
+            process should end with. Its own step in progress will not come to an end.
+
+    Attributes:
+        error: what ``on_end`` was called with, or None.
+
+    Raises:
+        InputError: on every worker, if they disagree.
+        TemporaryError: naming who is missing, if not all of them are there in time.
+    """
+
+    def __init__(self, cluster: Cluster, facts: dict[str, str], timeout: float, on_end: Callable[[InputError], None]):
+        self.error: InputError | None = None
+        self._cluster = cluster
+        self._on_end = on_end
+        self._is_chief = cluster.index == 0
+        self._shared: queue.Queue = queue.Queue()
+        self._left = threading.Semaphore(0)
+        self._ends = threading.Lock()
+        self._peers: dict[int, _Connection] = {}
+        if len(cluster.addresses) > 1:
+            facts = {"cluster": " ".join(cluster.addresses), **facts}
+            deadline = time.monotonic() + timeout
+            self._peers = _roll_call(cluster, facts, deadline) if self._is_chief else _report(cluster, facts, deadline)
+        for index, peer in self._peers.items():
+            threading.Thread(target=self._watch, args=(index, peer), daemon=True).start()
+
+    @property
+    def count(self) -> int:
+        """How many there are, this one included."""
+        return len(self._cluster.addresses)
+
+    def share(self, make: Callable[[], Any]) -> Any:
+        """The chief's result of ``make``, which other workers do not call; something that JSON can express.
+
+        Raises:
+            InputError: if the chief is lost before.
+        """
+        if self._is_chief:
+            value = make()
+            _tell(self._peers, {"shared": value})
+            return value
+        value = self._shared.get()
+        if self.error is not None:
+            raise self.error
+        return value
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        """Leaves together with all others; or tells them why this one does not go on."""
+        try:
+            if kind is not None:
+                self._end_others(error)
+            elif self._is_chief:  # the others stay until it has saved the last step
+                self._wait_for_peers()
+                _tell(self._peers, {"left": True})
+            else:
+                _tell(self._peers, {"left": True})
+                self._wait_for_peers()
+        finally:
+            with self._ends:
+                self._on_end = None
+            for peer in self._peers.values():
+                peer.close()
+
+    def _wait_for_peers(self):
+        for _ in self._peers:
+            self._left.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def _end_others(self, error):
+        own = self._cluster.name(self._cluster.index)
+        if not isinstance(error, Exception):  # SystemExit, KeyboardInterrupt
+            error = TemporaryError(f"{own} was stopped")
+        elif not isinstance(error, TemporaryError):
+            error = InputError(f"{own} failed: {error}")
+        _tell(self._peers, _end_message(error))
+
+    def _watch(self, index, peer):
+        """Reads what another worker says until it leaves, fails, or its connection breaks."""
+        error = TemporaryError(f"{self._cluster.name(index)} was lost")
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                message = peer.receive()
+                if "left" in message:
+                    self._left.release()
+                    return
+                if "end" in message:
+                    error = _error(message)
+                    break
+                self._shared.put(message["shared"])
+        with self._ends:
+            on_end, self._on_end = self._on_end, None
+        if on_end is None:
+            return
+        self.error = error
+        if self._is_chief:
+            _tell(self._peers, _end_message(error))
+        self._shared.put(None)
+        self._left.release(len(self._peers))
+        on_end(error)
+
+
+class _Connection:
+    """Sends and receives dicts."""
+
+    def __init__(self, connection: socket.socket):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):  # not on every system
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self._socket = connection
+        self._lines = connection.makefile("rb")
+
+    def send(self, message):
+        self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout=None):
+        """The next message; OSError if the connection breaks, ValueError if it is not one of ours."""
+        self._socket.settimeout(timeout)
+        line = self._lines.readline(1_000_000)
+        self._socket.settimeout(None)
+        if not line:
+            raise ConnectionError("closed")
+        message = json.loads(line)
+        if not isinstance(message, dict):
+            raise ValueError("not a message")
+        return message
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes up whoever reads; an error if the other end is gone
+        self._lines.close()
+        self._socket.close()
+
+
+def _roll_call(cluster, facts, deadline):
+    """The chief waits for all others and compares what they are about to train; returns their connections."""
+    expected = range(1, len(cluster.addresses))
+    peers, theirs = {}, {}
+    with _listen(cluster.addresses[0]) as server:
+        while len(peers) < len(expected):
+            missing = " and ".join(cluster.name(index) for index in expected if index not in peers)
+            if time.monotonic() > deadline:
+                raise _refusal(peers, _not_in_time(missing))
+            server.settimeout(min(_PATIENCE, max(deadline - time.monotonic(), 0.01)))
+            try:
+                peer = _Connection(server.accept()[0])
+            except TimeoutError:
+                logging.warning("waiting for %s", missing)
+                continue
+            try:
+                hello = peer.receive(_PATIENCE)
+                index, theirs[index] = expected[expected.index(hello["index"])], hello["facts"]
+            except (OSError, ValueError, LookupError):
+                peer.close()  # not one of ours, or gone again
+            else:
+                if index in peers:
+                    peers[index].close()  # was started again since
+                peers[index] = peer
+    for index in expected:
+        names = sorted({name for name in {**facts, **theirs[index]} if facts.get(name) != theirs[index].get(name)})
+        if names:
+            values = ", ".join(f"`{name}` is {facts.get(name)} and {theirs[index].get(name)}" for name in names)
+            names = f"{cluster.name(0)} and {cluster.name(index)}"
+            raise _refusal(peers, InputError(f"{names} disagree: {values}; start all with the same command"))
+    _tell(peers, {"go": True})
+    return peers
+
+
+def _report(cluster, facts, deadline):
+    """Another worker connects to the chief, which may come later, and waits for its answer; returns the connection."""
+    host, _, port = cluster.addresses[0].rpartition(":")
+    said = time.monotonic()
+    while time.monotonic() < deadline:
+        answer, chief = {}, None
+        with contextlib.suppress(OSError, ValueError):
+            chief = _Connection(socket.create_connection((host.strip("[]"), int(port)), _PATIENCE))
+            chief.send({"index": cluster.index, "facts": facts})
+            answer = chief.receive(max(deadline - time.monotonic(), 0.0) + _PATIENCE)  # the chief's clock decides
+        if "go" in answer:
+            return {0: chief}
+        if chief is not None:
+            chief.close()
+        if "end" in answer:
+            raise _error(answer)
+        if time.monotonic() - said > _PATIENCE:
+            said = time.monotonic()
+            logging.warning("waiting for %s", cluster.name(0))
+        time.sleep(0.2)
+    raise _not_in_time(cluster.name(0))
+
+
+def _listen(address):
+    port = int(address.rpartition(":")[2])
+    try:
+        if socket.has_dualstack_ipv6():
+            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise InputError(f"{address}: cannot be listened on ({error.strerror}); choose another port") from error
+
+
+def _tell(peers, message):
+    for peer in peers.values():
+        with contextlib.suppress(OSError):  # whoever watches it will notice
+            peer.send(message)
+
+
+def _refusal(peers, error):
+    """The error, after all who are there were told it."""
+    _tell(peers, _end_message(error))
+    for peer in peers.values():
+        peer.close()
+    return error
+
+
+def _end_message(error):
+    return {"end": str(error), "temporary": isinstance(error, TemporaryError)}
+
+
+def _error(message):
+    return (TemporaryError if message.get("temporary") else InputError)(message["end"])
+
+
+def _not_in_time(names):
+    return TemporaryError(f"{names} did not come in time (`worker_timeout`); start all workers again")
