@@ -17,14 +17,14 @@ def pairs_dir(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def tiny_config(tmp_path, pairs_dir):
+@pytest.fixture(scope="session")
+def make_config(pairs_dir):
     """Makes TrainConfigs of a tiny network; keyword arguments replace single values of the groups."""
 
-    def make(run_dir=None, data=(), loss=(), optimizer=(), runtime=(), initial_weights="", **model):
+    def make(run_dir, data=(), loss=(), optimizer=(), runtime=(), initial_weights="", **model):
         shape = {"num_scales": 2, "num_res_blocks": 1, "filters": 4, "kernel_size": 3, **model}
         return TrainConfig(
-            run_dir=str(run_dir or tmp_path / "run"),
+            run_dir=str(run_dir),
             initial_weights=str(initial_weights),
             model=ModelConfig(**shape),
             data=DataConfig(**{"dataset": "pairs", "data_dir": str(pairs_dir), "patch_size": 16, **dict(data)}),
@@ -43,3 +43,9 @@ def tiny_config(tmp_path, pairs_dir):
         )
 
     return make
+
+
+@pytest.fixture
+def tiny_config(tmp_path, make_config):
+    """``make_config`` with a folder of the test's own."""
+    return lambda run_dir=tmp_path / "run", **arguments: make_config(run_dir, **arguments)

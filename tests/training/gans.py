@@ -2,12 +2,18 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.training.gan import DeblurGAN
 
 WEIGHT = 0.05
+
+
+def eager(test):
+    """A test that runs tf.functions as Python; TensorFlow warns that those of tf.data stay graphs."""
+    return pytest.mark.usefixtures("eagerly")(pytest.mark.filterwarnings("ignore:Even though the")(test))
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import write_pairs
+from tests.training.gans import eager
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import load_generator, save_generator
@@ -47,6 +48,7 @@ def test_generator_and_average_start_there(tiny_config, source):
 
 
 @pytest.mark.slow
+@eager
 def test_a_step_without_learning_leaves_them_as_they_are(tiny_config, source):
     config = tiny_config(initial_weights=source, optimizer={"total_steps": 1, "learning_rate": 1e-30})
     loop.train(config)
@@ -54,6 +56,7 @@ def test_a_step_without_learning_leaves_them_as_they_are(tiny_config, source):
 
 
 @pytest.mark.slow
+@eager
 def test_the_run_remembers_where_it_started(tiny_config, source, capsys):
     config = tiny_config(initial_weights=source)
     loop.train(config)
@@ -66,6 +69,7 @@ def test_the_run_remembers_where_it_started(tiny_config, source, capsys):
 
 
 @pytest.mark.slow
+@eager
 def test_a_resumed_run_does_not_need_them_and_ends_with_the_same_weights(tiny_config, source, tmp_path):
     arguments = {"initial_weights": source, "optimizer": {"total_steps": 6, "ema_decay": 0.9}}
     loop.train(tiny_config(tmp_path / "whole", **arguments))
@@ -114,6 +118,7 @@ def test_a_dry_run_says_where_it_would_start(tiny_config, source):
 
 
 @pytest.mark.slow
+@eager
 def test_a_dry_run_reads_them_when_the_run_would(tiny_config, source):
     config = tiny_config(initial_weights=source, optimizer={"total_steps": 1})
     run = RunFolder(config.run_dir)
@@ -145,6 +150,7 @@ def test_a_damaged_record_is_called_so(tiny_config, source):
 
 
 @pytest.mark.slow
+@eager
 def test_the_discriminator_starts_where_the_run_has_one(tiny_config, tmp_path):
     write_pairs(tmp_path / "data" / "train", 1, 200, 200)
     arguments = {

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests.helpers import write_pairs
+from tests.training.gans import eager
 from tf_deepdeblur.config import read_flagfile, to_flagfile
 from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import pack
@@ -32,9 +33,9 @@ def records(run_dir):
     return [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_folder_holds_what_it_should(tiny_config):
-    config = tiny_config()
-    result = loop.train(config)
+@pytest.mark.slow
+def test_a_run_folder_holds_what_it_should(finished_run):
+    config, result = finished_run
     run_dir = Path(config.run_dir)
     names = {path.name for path in run_dir.iterdir()}
     assert names == {
@@ -62,16 +63,14 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tiny_config, tmp_p
 
 
 @pytest.mark.slow
-def test_a_finished_run_only_reports(tiny_config):
-    config = tiny_config()
-    first = loop.train(config)
-    before = (Path(config.run_dir) / "generator.keras").stat().st_mtime_ns
-    again = loop.train(config)
-    assert again == pytest.approx(first)
-    assert (Path(config.run_dir) / "generator.keras").stat().st_mtime_ns == before
+def test_a_finished_run_only_reports(finished, finished_run):
+    before = (Path(finished.run_dir) / "generator.keras").stat().st_mtime_ns
+    assert loop.train(finished) == pytest.approx(finished_run[1])
+    assert (Path(finished.run_dir) / "generator.keras").stat().st_mtime_ns == before
 
 
 @pytest.mark.slow
+@eager
 def test_the_average_is_what_is_saved(tiny_config):
     config = tiny_config(optimizer={"total_steps": 4, "learning_rate": 1e-3, "ema_decay": 0.5})
     loop.train(config)
@@ -85,16 +84,14 @@ def test_the_average_is_what_is_saved(tiny_config):
 
 
 @pytest.mark.slow
-def test_another_model_in_the_run_folder_is_refused(tiny_config):
-    loop.train(tiny_config())
+def test_another_model_in_the_run_folder_is_refused(finished, tiny_config):
     with pytest.raises(InputError, match=r"another model .`filters` was 4, is now 8"):
         loop.train(tiny_config(filters=8))
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_its_checkpoints_is_not_overwritten(tiny_config):
-    config = tiny_config()
-    loop.train(config)
+def test_a_run_that_lost_its_checkpoints_is_not_overwritten(finished):
+    config = finished
     kept = weights(config.run_dir)
     (Path(config.run_dir) / "checkpoints" / "last" / "checkpoint").write_text("gar#ba=ge")
     with pytest.raises(InputError, match="holds a trained network but no checkpoint"):
@@ -118,10 +115,11 @@ def test_a_damaged_configuration_is_called_so(tiny_config, damage):
 
 
 @pytest.mark.slow
-def test_what_was_changed_since_the_last_start_is_said_and_recorded(tiny_config, capsys):
-    loop.train(tiny_config())
+@eager
+def test_what_was_changed_since_the_last_start_is_said_and_recorded(finished, tiny_config, capsys):
+    run_dir = Path(finished.run_dir)
+    loop.train(finished)
     assert "changed" not in capsys.readouterr().err
-    run_dir = Path(tiny_config().run_dir)
     loop.train(tiny_config(optimizer={"total_steps": 6, "learning_rate": 2e-3}))
     line = "`total_steps` was 4, is now 6, `learning_rate` was 0.001, is now 0.002"
     assert f"changed since last time: {line}" in capsys.readouterr().err
@@ -141,6 +139,8 @@ def test_validation_images_that_the_discriminator_cannot_judge_are_refused(tiny_
     assert "adversarial_weight" not in str(caught.value)
 
 
+@pytest.mark.slow
+@eager
 def test_a_full_disk_while_pictures_are_written_names_the_run_folder(tiny_config, monkeypatch):
     def no_space(path, image):
         raise OSError(28, "No space left on device", str(path))
@@ -173,6 +173,7 @@ def test_describe_reads_every_image_of_a_store(tiny_config, pairs_dir, tmp_path)
 
 
 @pytest.mark.slow
+@eager
 def test_a_run_folder_has_one_training_at_a_time(tiny_config):
     config = tiny_config()
     run_dir = Path(config.run_dir)
@@ -186,12 +187,12 @@ def test_a_run_folder_has_one_training_at_a_time(tiny_config):
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_config):
-    config = tiny_config(optimizer={"total_steps": 2, "learning_rate": 1e-3})
-    loop.train(config)
+@eager
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(finished, tiny_config):
+    config = finished
     kept = weights(config.run_dir)
     with pytest.raises(
-        InputError, match=r"content_loss is not finite at step \d+; the last good checkpoint is .*step-2"
+        InputError, match=r"content_loss is not finite at step \d+; the last good checkpoint is .*step-4"
     ):
         loop.train(tiny_config(optimizer={"total_steps": 8, "learning_rate": 1e30}))
     assert_same(kept, weights(config.run_dir))
@@ -199,6 +200,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tiny_co
 
 
 @pytest.mark.slow
+@eager
 def test_an_update_that_spoils_the_weights_is_noticed_before_they_are_saved(tiny_config):
     """The third step's own loss is that of good weights; its update makes them absurd, though finite."""
     runtime = {"checkpoint_every": 1, "log_every": 1, "eval_every": 100}
@@ -215,6 +217,7 @@ def test_an_update_that_spoils_the_weights_is_noticed_before_they_are_saved(tiny
 
 
 @pytest.mark.slow
+@eager
 def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_config, pairs_dir, tmp_path):
     """The header is fine, the pixels are cut off: only decoding, in the middle of training, can find it."""
     folder = shutil.copytree(pairs_dir, tmp_path / "data")
@@ -231,6 +234,8 @@ def test_a_file_that_breaks_while_training_is_named_and_nothing_is_lost(tiny_con
     assert_same(weights(tmp_path / "sound"), weights(config.run_dir))
 
 
+@pytest.mark.slow
+@eager
 def test_without_validation_pairs_there_is_no_evaluation(tiny_config, pairs_dir):
     config = tiny_config(data={"data_dir": str(pairs_dir / "train")})
     assert loop.train(config) == {"step": 4}
@@ -252,6 +257,7 @@ def test_describe_names_pairs_and_sizes(tiny_config):
 
 
 @pytest.mark.slow
+@eager
 def test_best_and_last_are_different_files(tiny_config):
     config = tiny_config(optimizer={"total_steps": 6, "learning_rate": 0.05})
     loop.train(config)
