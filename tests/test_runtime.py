@@ -84,6 +84,7 @@ def test_free_memory_is_what_the_machine_and_its_container_leave(machine, monkey
     assert runtime.free_memory() == expected
 
 
+@pytest.mark.slow
 def test_importing_quietly_prints_nothing():
     code = "from tf_deepdeblur.runtime import import_tensorflow_quietly as go; go(); import os; os.write(2, b'alive')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

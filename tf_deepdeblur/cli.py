@@ -200,7 +200,12 @@ def exit_code(error: InputError) -> int:
 
 def as_line(message: object) -> str:
     """One printable line; argument names that the library writes in backticks are shown as the flags that they are."""
-    return printable(re.sub(r"`(\w+)(=[^`]*)?`", _flag_or_name, " ".join(str(message).splitlines())))
+
+    def flag_or_name(match):
+        name, value = match[1], match[2] or ""
+        return f"--{name}{value}" if name in flags.FLAGS else f"{name}{value}"
+
+    return printable(re.sub(r"`(\w+)(=[^`]*)?`", flag_or_name, " ".join(str(message).splitlines())))
 
 
 def _run_main(main, argv):
@@ -271,11 +276,6 @@ def _with_shipped_configs(argv):
             path = str(next((file for file in shipped if file.is_file()), path))
         result.append(prefix + path)
     return result
-
-
-def _flag_or_name(match):
-    name, value = match[1], match[2] or ""
-    return f"--{name}{value}" if name in flags.FLAGS else f"{name}{value}"
 
 
 def _kind(item):

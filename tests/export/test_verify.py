@@ -84,6 +84,7 @@ def exported(generator, converted, saved_model_folder, pairs_dir, tmp_path, monk
     return export
 
 
+@pytest.mark.slow
 def test_an_export_writes_files_facts_and_its_report(exported, tmp_path):
     report = exported(saved_model=True, quantizations=("none", "int8"), timing_size=(16, 32))
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").glob("*")}

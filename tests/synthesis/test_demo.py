@@ -33,6 +33,7 @@ def test_it_is_a_checked_data_set_of_blurry_and_sharp(small_demo):
             assert 15 < peak_signal_noise_ratio(read_image(pair.sharp), read_image(pair.blurry)) < 45
 
 
+@pytest.mark.slow
 def test_it_is_the_same_each_time_and_made_only_once(small_demo, tmp_path):
     again = demo.make_demo_dataset(tmp_path / "again")
     files = sorted(path.relative_to(again) for path in again.rglob("*.png"))

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tests.training.gans import WEIGHT, Charbonnier, Hinge, adam, batch, make
+from tests.training.gans import WEIGHT, Charbonnier, Hinge, adam, batch, eager, make
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.losses import adversarial_loss, content_loss, discriminator_loss
@@ -52,6 +52,7 @@ def test_training_lowers_the_loss():
     assert history[-1] < 0.6 * history[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_a_mixed_step_is_close_to_the_exact_one(dtype):
     exact, mixed = make(), make(dtype=dtype)
@@ -112,7 +113,8 @@ def test_without_an_average_there_is_one_generator():
 
 def trained(**arguments):
     model = make(metrics=[PSNR(), SSIM()], **arguments)
-    model.fit(*batch(4), batch_size=2, epochs=2, verbose=0)
+    for _ in range(2):
+        model.train_step(batch())
     return model
 
 
@@ -148,10 +150,13 @@ def test_validation_evaluate_and_the_saved_file_agree_with_averages(tmp_path):
         name: values[-1] for name, values in history.items() if name.startswith("val_")
     }
     assert scores["psnr"] == pytest.approx(float(psnr.result()), abs=1e-4)
-    assert scores["psnr"] != pytest.approx(trained().evaluate(*pair, return_dict=True, verbose=0)["psnr"], abs=1e-3)
+    psnr.reset_state()
+    psnr.update_state(pair[1], model.trained_generator(pair[0]))
+    assert scores["psnr"] != pytest.approx(float(psnr.result()), abs=1e-3)
 
 
 @pytest.mark.slow
+@eager
 @pytest.mark.parametrize(
     ("adversarial", "ema_decay", "dtype"),
     [(True, 0.9, "float32"), (False, 0.0, "float32"), (True, 0.0, "mixed_bfloat16"), (True, 0.9, "mixed_float16")],

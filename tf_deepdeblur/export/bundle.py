@@ -79,7 +79,9 @@ def export_model(
     """
     options, output_dir = options or ExportOptions(), Path(output_dir).expanduser()
     timing_size = options.timing_size or options.fixed_size or _TIMING_SIZE
-    generator = _float32_generator(model)
+    generator = model if isinstance(model, Generator) else load_generator(model)
+    if generator.dtype_policy.name != "float32":
+        generator = with_dtype(generator, "float32")
     for size in filter(None, (timing_size, options.fixed_size)):
         require_memory("`fixed_size` or `timing_size`", size, generator.filters, "give a smaller one")
     folder = output_dir / "saved_model"
@@ -196,9 +198,3 @@ def table(report: dict) -> str:
 def failures(report: dict) -> list[str]:
     """Returns one line for each value of a report that is beyond its tolerance."""
     return [f"{row['file']}: {failure}" for row in report["rows"] for failure in row.get("failures", ())]
-
-
-def _float32_generator(model):
-    if not isinstance(model, Generator):
-        return load_generator(model)
-    return model if model.dtype_policy.name == "float32" else with_dtype(model, "float32")

@@ -106,6 +106,7 @@ def card(description: dict, repository: str) -> str:
     """
     network, training, results = description["network"], description["training"] or {}, description["results"]
     flags, origin = training.get("flags") or {}, training.get("initial_weights")
+    started_from = f"{origin['name']} (SHA-256 `{origin['sha256']}`)" if origin else "random weights, or not recorded"
     front = [
         "---",
         f"license: {description['license']}",
@@ -146,7 +147,7 @@ def card(description: dict, repository: str) -> str:
         *(f"| {name} | {network[name]} |" for name in network if name != "parameters"),
         f"| training data | {flags.get('dataset', 'not recorded')} |",
         f"| blur key | {description['blur_key'] or ('does not apply' if flags else 'not recorded')} |",
-        f"| started from | {_origin(origin)} |",
+        f"| started from | {started_from} |",
         f"| SHA-256 of generator.keras | `{description['sha256']}` |",
         f"| made with | tf_deepdeblur {tf_deepdeblur.__version__} |",
     ]
@@ -174,10 +175,6 @@ def _score_lines(held_out, results, ssim):
             f"SSIM ({ssim}) {held_out['ssim']:.4f}."
         ]
     return lines or ["None are recorded."]
-
-
-def _origin(origin):
-    return f"{origin['name']} (SHA-256 `{origin['sha256']}`)" if origin else "random weights, or not recorded"
 
 
 def _training_beside(source):

@@ -11,6 +11,7 @@ Serving exchanges the tensors whose names end in ``_bytes`` as base64.)
 TensorFlow traces it again for each new image size, which takes time and memory. The signatures are traced once.
 """
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -95,8 +96,9 @@ class DeblurModule(tf.Module):
         # This data set of one file is empty if the file is neither PNG nor JPEG (decode_jpeg takes GIF, too) or cannot
         # be decoded. An error of decode_jpeg itself would not tell which file of the batch it is about.
         is_known = [tf.strings.substr(content, 0, len(magic)) == magic for magic in _MAGICS]
-        decoded = tf.data.Dataset.from_tensors(content).filter(lambda _: tf.reduce_any(is_known)).map(_decode)
-        decoded = decoded.ignore_errors()
+        decoded = tf.data.Dataset.from_tensors(content).filter(lambda _: tf.reduce_any(is_known))
+        decode = functools.partial(tf.io.decode_jpeg, channels=3, dct_method="INTEGER_ACCURATE")  # PNG as well
+        decoded = decoded.map(decode).ignore_errors()
         image = decoded.reduce(tf.zeros([0, 0, 3], tf.uint8), lambda _, image: image)
         message = tf.strings.format("`image_bytes`[{}] is not a complete PNG or JPEG file", number)
         with tf.control_dependencies([tf.debugging.Assert(tf.size(image) > 0, [message])]):
@@ -137,8 +139,3 @@ def require_replaceable(folder: Path) -> None:
     if any((version / "saved_model.pb").is_file() for version in folder.glob("[0-9]*")):
         raise InputError(f"{folder}: holds versions for TensorFlow Serving; give `serving_version` too")
     raise InputError(f"{folder}: exists but is not a SavedModel; remove it or use another `output_dir`")
-
-
-def _decode(content):
-    # decode_jpeg decodes PNG as well.
-    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")

@@ -103,7 +103,9 @@ class Checkpoints:
         try:
             manager.save(checkpoint_number=step)
         except (tf.errors.OpError, OSError) as error:
-            _remove_remains(Path(manager.directory), f"step-{step}")
+            folder, name = Path(manager.directory), f"step-{step}"
+            for path in [*folder.glob(f"{name}.*"), *folder.glob(f"{name}_temp*"), *folder.glob("checkpoint.tmp*")]:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             reason = str(error).strip().splitlines()[0]
             raise InputError(
                 f"{manager.directory}: step {step} could not be saved ({reason}). Nothing before it is lost: "
@@ -122,8 +124,3 @@ def _manager(graph, folder, keep):
         return tf.train.CheckpointManager(graph, folder, keep, checkpoint_name="step")
     except ValueError as error:
         raise InputError(f"{folder / 'checkpoint'}: is damaged; restore it or use a new `run_dir`") from error
-
-
-def _remove_remains(folder, name):
-    for path in [*folder.glob(f"{name}.*"), *folder.glob(f"{name}_temp*"), *folder.glob("checkpoint.tmp*")]:
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

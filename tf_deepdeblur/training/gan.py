@@ -253,11 +253,12 @@ class DeblurGAN(keras.Model):
 
     def _update_average(self, strategy):
         """Moves the average towards the trained weights, on each device by itself."""
-        for mean, value in zip(self.generator.variables, self.trained_generator.variables, strict=True):
-            strategy.extended.update(mean.value, self._move_towards, args=(value.value,), group=False)
 
-    def _move_towards(self, mean, value):
-        mean.assign(self.ema_decay * mean + (1.0 - self.ema_decay) * value)
+        def move(mean, value):
+            mean.assign(self.ema_decay * mean + (1.0 - self.ema_decay) * value)
+
+        for mean, value in zip(self.generator.variables, self.trained_generator.variables, strict=True):
+            strategy.extended.update(mean.value, move, args=(value.value,), group=False)
 
     def _record(self, losses, sharp, restored):
         """Adds a batch to all means and returns them."""
