@@ -111,6 +111,7 @@ class Deblurrer:
                 reason = "the weights are damaged or their training diverged"
                 raise InputError(f"{error} even in float32: {reason}") from error
             logging.warning("%s in %s; the image is restored again in float32", error, policy)
+        # Values overflowed in 16 bits: once more, with the weights that the generator has now.
         if self._in_float32 is None:
             self._in_float32 = Deblurrer(with_dtype(generator, "float32"), self._restore.tile)
         self._in_float32._restore.generator.set_weights(generator.get_weights())

@@ -71,8 +71,8 @@ class DeblurGAN(keras.Model):
         names = (
             ["content_loss"] if discriminator is None else ["content_loss", "adversarial_loss", "discriminator_loss"]
         )
-        self.loss_means = [keras.metrics.Mean(name) for name in names]
-        self.built = True
+        self.loss_means = [keras.metrics.Mean(name) for name in names]  # Keras finds them: they are in `self.metrics`
+        self.built = True  # the networks are
 
     def compile(
         self,
