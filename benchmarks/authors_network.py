@@ -10,6 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 _HALF = 127.5
+_GAUSSIAN = np.exp(-0.5 * (np.arange(-3, 4) * 1.5) ** 2)
+_TAPS = torch.from_numpy(np.convolve(_GAUSSIAN / _GAUSSIAN.sum(), [0.5, 0.5]).astype(np.float32))
 
 
 def _convolution(filters_in, filters_out, kernel_size):
@@ -109,16 +111,15 @@ class Discriminator(nn.Module):
 
 def gaussian_pyramid(images, num_levels):
     """The authors' pyramid: a Gaussian of sigma 2/3 over a mirrored border, then the mean of every 2x2 pixels."""
-    gaussian = np.exp(-0.5 * (np.arange(-3, 4) * 1.5) ** 2)
-    taps = np.convolve(gaussian / gaussian.sum(), [0.5, 0.5])
-    kernel = torch.tensor(np.outer(taps, taps), dtype=torch.float32, device=images.device).repeat(3, 1, 1, 1)
+    kernel = torch.outer(_TAPS, _TAPS).to(images.device).repeat(3, 1, 1, 1)
     pyramid = [images]
     for _ in range(num_levels - 1):
         mirrored = pyramid[-1]
         for axis in (2, 3):
             side = mirrored.shape[axis]
-            index = [2, 1, 0, *range(side), side - 1, side - 2, side - 3]
-            mirrored = mirrored.index_select(axis, torch.tensor(index, device=images.device))
+            index = torch.arange(-3, side + 3, device=images.device)
+            index = torch.where(index < 0, -1 - index, index)
+            mirrored = mirrored.index_select(axis, torch.where(index < side, index, 2 * side - 1 - index))
         pyramid.append(functional.conv2d(mirrored, kernel, stride=2, groups=3))
     return pyramid
 

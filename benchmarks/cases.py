@@ -166,6 +166,11 @@ def start_up(settings: Settings, rates: dict[str, float]) -> Iterator[Case]:
 ALL = {case.__name__: case for case in (convolution, start_up, inference, train, pipeline, video, make_blur)}
 
 
+def is_peer(contender: Contender) -> bool:
+    """Whether it is another framework."""
+    return contender.prepare.split(".")[0] in ("pytorch_peer", "onnx_peers")
+
+
 def _restoring_peers(arguments):
     precision = arguments["precision"]
     ways = _WAYS if precision == "float32" else _WAYS[1:]

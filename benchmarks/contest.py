@@ -9,7 +9,7 @@ import importlib
 import multiprocessing
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,11 +33,13 @@ class Contender(NamedTuple):
 class Outcome(NamedTuple):
     """What a contender needed, or why it ``failed``.
 
+    ``cpu_seconds`` are those of all threads, which tells more than ``seconds`` where other programs run at the time.
     ``first`` and ``last`` are what its first and its last call returned.
     """
 
     contender: Contender
     seconds: float | None = None
+    cpu_seconds: float | None = None
     calls: int = 0
     peak_gib: float | None = None
     first: Any = None
@@ -99,14 +101,15 @@ class _Entrant:
     def __init__(self, contender, deadline):
         self.contender = contender
         self.seconds = []
+        self._cpu_seconds = []
         self._deadline = deadline
         self._results = []
         self._failed = None
         context = multiprocessing.get_context("spawn")
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(far_end, contender.prepare, contender.arguments), daemon=True
-        )
+            target=_serve, args=(far_end, contender.prepare, contender.arguments)
+        )  # not daemonic, as it may start processes itself; it ends when the pipe is closed
         self._process.start()
         far_end.close()
 
@@ -116,9 +119,10 @@ class _Entrant:
     def call(self):
         if not self._failed:
             self._pipe.send("call")
-            seconds, result = self._receive() or (None, None)
-            if seconds is not None:
+            if answer := self._receive():
+                seconds, cpu_seconds, result = answer
                 self.seconds.append(seconds)
+                self._cpu_seconds.append(cpu_seconds)
                 self._results = [*self._results[:1], result]
 
     def outcome(self, warm_ups):
@@ -128,9 +132,11 @@ class _Entrant:
             peak = self._receive()
         if self._failed:
             return Outcome(self.contender, failed=self._failed)
-        timed = self.seconds[warm_ups:]
-        median = statistics.median(timed) if timed else None
-        return Outcome(self.contender, median, len(timed), peak, self._results[0], self._results[-1])
+        calls = len(self.seconds) - warm_ups
+        medians = [None, None]
+        if calls:
+            medians = [statistics.median(timed[warm_ups:]) for timed in (self.seconds, self._cpu_seconds)]
+        return Outcome(self.contender, *medians, calls, peak, self._results[0], self._results[-1])
 
     def close(self):
         self._pipe.close()
@@ -167,20 +173,12 @@ def _serve(pipe, prepare, arguments):
         call = getattr(importlib.import_module(module), name)(**arguments)
         pipe.send(("ready", None))
         while pipe.recv() != _END:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             result = call()
-            pipe.send(("called", (time.perf_counter() - start, result)))
+            pipe.send(("called", (time.perf_counter() - start, time.process_time() - cpu_start, result)))
         pipe.send(("ended", timing.peak_gib()))
     except EOFError:  # whoever asked is gone
         pass
     except Exception as error:
         line = (str(error).strip().splitlines() or [""])[0]
         pipe.send(("error", f"{type(error).__name__}: {line}"[:200]))
-
-
-def order(outcomes: Sequence[Outcome]) -> Iterator[tuple[Outcome, float | None]]:
-    """(outcome, its seconds divided by those of the first contender of the same precision, if both are known)."""
-    for outcome in outcomes:
-        base = next(other for other in outcomes if other.contender.precision == outcome.contender.precision)
-        both = outcome.seconds and base.seconds
-        yield outcome, outcome.seconds / base.seconds if both else None

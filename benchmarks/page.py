@@ -54,13 +54,15 @@ def _tables(rows, rates):
 
 
 def _table(what, rows, rates):
-    columns = {"case": "", "contender": "", "seconds": "s", "ratio": "x ours"}
+    columns = {"case": "", "contender": "", "seconds": "s", "cpu": "CPU s", "ratio": "x ours"}
     if what == "convolution":
         columns |= {"rate": "GFLOP/s"}
     elif what in ("inference", "train"):
         columns |= {"rate": "GFLOP/s", "share": "of the convolution's", "peak": "peak GiB", "agreement": "differs by"}
     elif what != "start_up":
         columns |= {"rate": "per second"}
+    if not any("cpu_seconds" in row for row in rows):
+        del columns["cpu"]
     if all(len({row.get("name") for row in rows if row["case"] == other["case"]}) < 2 for other in rows):
         del columns["ratio"]
     lines = [f"| {' | '.join(columns.values())} |", "|---" * 2 + "|---:" * (len(columns) - 2) + "|"]
@@ -72,13 +74,14 @@ def _table(what, rows, rates):
 
 def _cells(row, rates):
     name = " ".join(filter(None, [row.get("name"), row.get("precision")]))
-    cells = dict.fromkeys(("seconds", "ratio", "rate", "share", "peak", "agreement"), "")
+    cells = dict.fromkeys(("seconds", "cpu", "ratio", "rate", "share", "peak", "agreement"), "")
     cells |= {"case": row["case"], "contender": f"**{name}**" if row.get("name") == _OURS else name}
     if "failed" in row:
         return cells | {"agreement": row["failed"], "seconds": "-"}
     rate = next((row[key] for key in row if key.endswith("_per_second")), None)
     cells["seconds"] = _rounded(row["seconds"])
     cells["ratio"] = f"{row['ratio']:.2f}" if row.get("ratio") else ""
+    cells["cpu"] = _rounded(row["cpu_seconds"]) if "cpu_seconds" in row else ""
     cells["rate"] = _rounded(rate)
     if row.get("precision") in rates:
         cells["share"] = f"{100 * rate / rates[row['precision']]:.0f} %"

@@ -23,15 +23,18 @@ class Results:
     def __init__(self, folder: Path):
         self.machine = describe_machine()
         self._path = folder / f"{self.machine['name']}.json"
-        self.rows = json.loads(self._path.read_text())["rows"] if self._path.exists() else []
+        self.rows = self._recorded()
 
     def add(self, row: dict) -> None:
-        """Adds a row and writes the file, so that nothing is lost if a later row fails."""
+        """Adds a row to the file, at once and to what is there by then: nothing is lost if another one fails."""
         key = [row.get(name) for name in _KEY]
-        kept = [other for other in self.rows if [other.get(name) for name in _KEY] != key]
+        kept = [other for other in self._recorded() if [other.get(name) for name in _KEY] != key]
         self.rows = [*kept, {**row, "date": time.strftime("%Y-%m-%d")}]
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._path, (json.dumps(self.content, indent=1) + "\n").encode())
+
+    def _recorded(self):
+        return json.loads(self._path.read_text())["rows"] if self._path.exists() else []
 
     @property
     def content(self) -> dict:

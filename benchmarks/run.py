@@ -38,6 +38,7 @@ from tf_deepdeblur.errors import InputError
 
 _SIZES = ("256x256", "720x1280", "3000x4000")
 _PATCHES = ((128, 2), (128, 16), (256, 2), (256, 16))
+_PROGRAMS = "start_up", "make_blur"  # start processes, whose memory and time are not those of the contender
 _BAR = "{desc} |{bar}| {elapsed}<{remaining}"
 _RATES = {"float32": 200.0, "bfloat16": 400.0, "float16": 400.0}  # GFLOP/s until the convolution is measured
 
@@ -46,6 +47,7 @@ _PEERS = flags.DEFINE_bool("peers", False, "Let PyTorch, OpenVINO and ONNX Runti
 _REPEATS = flags.DEFINE_integer("repeats", 10, "Most timed calls of each; the median counts.", lower_bound=1)
 _LIMIT = flags.DEFINE_float("limit_minutes", 0.0, "Leave out what does not fit into so much time; 0 measures all.", 0.0)
 _MODEL = flags.DEFINE_string("model", None, "For inference: a run folder or a .keras file; not with --peers.")
+_CONTENDERS = flags.DEFINE_list("contenders", [], "Of the peers only those whose names contain one of these words.")
 _SIZE = flags.DEFINE_list("size", list(_SIZES), "For inference: height x width of the images.")
 _RESULTS_DIR = flags.DEFINE_string("results_dir", str(results.FOLDER), "Where --peers keeps its rows.")
 flags.register_validator(_WHAT, lambda what: set(what) <= set(cases.ALL), f"must be of {', '.join(cases.ALL)}")
@@ -113,7 +115,13 @@ def _model_file():
 
 def _plan(settings, recorded):
     rates = _RATES | results.convolution_rates(recorded.rows if recorded else [])
-    return [case for what in cases.ALL if what in _WHAT.value for case in cases.ALL[what](settings, rates)]
+    plan = [case for what in cases.ALL if what in _WHAT.value for case in cases.ALL[what](settings, rates)]
+    return [case._replace(contenders=list(filter(_takes_part, case.contenders))) for case in plan]
+
+
+def _takes_part(contender):
+    words = _CONTENDERS.value
+    return not words or not cases.is_peer(contender) or any(word in contender.name for word in words)
 
 
 def _measure(case, deadline, restored):
@@ -140,10 +148,10 @@ def _measure(case, deadline, restored):
             yield {**row, "failed": outcome.failed}
             continue
         row |= {"seconds": round(outcome.seconds, 4), "calls": outcome.calls}
+        if case.what not in _PROGRAMS:
+            row |= {"cpu_seconds": round(outcome.cpu_seconds, 4), "peak_gib": round(outcome.peak_gib, 2)}
         row["ratio"] = round(outcome.seconds / outcomes[0].seconds, 3) if outcomes[0].seconds else None
         row[f"{case.unit.lower()}_per_second"] = round(case.amount / outcome.seconds, 2)
-        if case.what not in ("start_up", "make_blur"):  # which start processes
-            row["peak_gib"] = round(outcome.peak_gib, 2)
         yield row | _agreement(case, outcome, outcomes[0], restored)
 
 

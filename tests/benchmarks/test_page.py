@@ -6,7 +6,15 @@ import page
 import pytest
 import results
 
-ROW = {"what": "inference", "case": "48x32", "precision": "float32", "calls": 3, "peak_gib": 1.0, "psnr": None}
+ROW = {
+    "what": "inference",
+    "case": "48x32",
+    "precision": "float32",
+    "calls": 3,
+    "peak_gib": 1.0,
+    "psnr": None,
+    "cpu_seconds": 4.0,
+}
 ROWS = [
     {"what": "convolution", "case": "1", "name": "tf.nn.conv2d", "precision": "float32", "seconds": 1.0, "ratio": 1.0}
     | {"gflop_per_second": 400.0, "peak_gib": 1.0},
@@ -42,8 +50,8 @@ def test_the_page_shows_shares_ratios_and_failures(recorded, tmp_path):
     ours, peer, failed = (
         next(line for line in lines if name in line) for name in ("tf_deepdeblur", "| PyTorch", "OpenV")
     )
-    assert "| 2 | 1.00 | 300 | 75 % | 1.00 | 0 grey levels |" in ours
-    assert "| 3 | 1.50 | 200 | 50 % | 1.00 | 1 grey levels |" in peer
+    assert "| 2 | 4 | 1.00 | 300 | 75 % | 1.00 | 0 grey levels |" in ours
+    assert "| 3 | 4 | 1.50 | 200 | 50 % | 1.00 | 1 grey levels |" in peer
     assert "not installed" in failed
 
 
