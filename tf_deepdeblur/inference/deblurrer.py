@@ -1,5 +1,6 @@
 """From a trained model to a function on images."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -73,9 +74,7 @@ class Deblurrer:
                 deblurrer = cls(_open_int8(path, tile, make_int8))
                 deblurrer.precision = "int8"
                 return deblurrer
-            generator = load_generator(path)
-            policy = dtype_policy(precision, generator.filters, generator.kernel_size)
-            return cls(generator if policy == "float32" else with_dtype(generator, policy), tile)
+            return cls(load_generator(path, functools.partial(dtype_policy, precision)), tile)
         if (path / "scale_0.tflite").is_file():
             if precision != "auto":
                 raise InputError(f"{path}: exported tiles have their own precision; leave it at auto")

@@ -13,6 +13,7 @@ import struct
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -53,12 +54,13 @@ def save_generator(generator: Generator, path: str | os.PathLike) -> None:
         with_dtype(generator, "float32").save(part)
 
 
-def load_generator(model: str | os.PathLike, dtype: str = "float32") -> Generator:
+def load_generator(model: str | os.PathLike, dtype: str | Callable[[int, int], str] = "float32") -> Generator:
     """Reads a generator from a ``.keras`` file, which need not be trusted.
 
     Args:
         model: the file, or what else ``find_model`` finds one by: a run's folder, a name.
-        dtype: the dtype policy to compute in, for example "mixed_bfloat16".
+        dtype: the dtype policy to compute in, for example "mixed_bfloat16", or a function of (filters, kernel size)
+            that chooses one before the network is built.
 
     Raises:
         InputError: naming the file, if it is missing, is not a generator of this package with all its weights, or lies
@@ -67,15 +69,19 @@ def load_generator(model: str | os.PathLike, dtype: str = "float32") -> Generato
     path = find_model(model)
     if path.suffix != ".keras":
         raise InputError(f"{path}: is an export already; give a run folder or a .keras file")
-    policy = keras.DTypePolicy(dtype)
+    policy = None if callable(dtype) else keras.DTypePolicy(dtype)
     hub.verify(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory() as folder:
             arguments = _read_arguments(archive)
             weights = Path(folder) / _WEIGHTS
             _extract_weights(archive, weights, count_parameters(**arguments))
+            if callable(dtype):
+                policy = dtype(arguments["filters"], arguments["kernel_size"])
             generator = Generator(**arguments, dtype=policy)
             generator.load_weights(weights)
+    except InputError:  # the precision cannot be had
+        raise
     except _DAMAGED as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path}: not a complete generator of this package ({reason}); copy it again") from error
