@@ -42,7 +42,14 @@ def run_dir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(run_dir, pairs_dir, tmp_path_factory):
     output = tmp_path_factory.mktemp("exported") / "new" / "folder"
-    words = ["--quantize=none,int8", f"--calibration_dir={pairs_dir}", "--timing_size=16x16"]
+    words = [
+        "--saved_model",
+        "--tflite",
+        "--tiles",
+        "--quantize=none,int8",
+        f"--calibration_dir={pairs_dir}",
+        "--timing_size=16x16",
+    ]
     return run(f"--model={run_dir}", f"--output_dir={output}", *words), output
 
 
@@ -54,7 +61,8 @@ def test_files_and_a_table(exported):
     assert [line for line in lines if line and not line.startswith("export and verify: ")] == []
     variants = [line.split()[0] for line in finished.stdout.splitlines()]
     assert variants[0] == "variant"
-    assert {"keras", "saved_model", "none", "int8"} <= set(variants)
+    assert {"keras", "saved_model", "none", "int8", "tiles"} <= set(variants)
+    assert "largest activation" in finished.stdout.splitlines()[-1]
     assert {path.name for path in output.glob("generator_*")} == {
         f"generator_{name}.{suffix}" for name in ("none", "int8") for suffix in ("tflite", "json")
     }
@@ -85,6 +93,17 @@ def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
     assert finished.returncode == 0, finished.stderr
     expected = Deblurrer.load(run_dir, precision="float32")(read_image(image))
     np.testing.assert_array_equal(read_image(tmp_path / "000.png"), expected)
+
+
+@pytest.mark.slow
+def test_tiles_have_the_pixels_of_the_untiled_file(exported, pairs_dir):
+    """Both come from one calibration; the command line's exit code says that the report has no failure."""
+    image = read_image(pairs_dir / "test" / "blur" / "000.png")
+    tiled = Deblurrer.load(exported[1] / "tiles_int8", tile=32)(image)
+    np.testing.assert_array_equal(tiled, Deblurrer.load(exported[1] / "generator_int8.tflite")(image))
+    rows = json.loads((exported[1] / "report.json").read_text())["rows"]
+    differences = {row["variant"]: row["mean_difference"] for row in rows}
+    assert differences["tiles int8"] == differences["int8"]
 
 
 @pytest.mark.slow
@@ -136,6 +155,8 @@ def command():
         ("--timing_size=0x8", "--timing_size must be height x width"),
         ("--saved_model --quantize=int8", "add --tflite"),
         ("--tflite --serving_version=1", "add --saved_model"),
+        ("--tiles --fixed_size=8x8", "add --tflite"),
+        ("--tiles --quantize=dynamic", "Tiles cannot be dynamic"),
         ("--web --quantize=dynamic", "cannot be dynamic"),
         ("--web_runtime=npm", "add --web"),
     ],
@@ -147,19 +168,22 @@ def test_wrong_flags_are_named(command, words, message):
 
 
 @pytest.mark.parametrize(
-    ("words", "saved_model", "quantizations"),
+    ("words", "saved_model", "quantizations", "tiles"),
     [
-        ("", True, ("none",)),
-        ("--saved_model", True, ()),
-        ("--tflite", False, ("none",)),
-        ("--tflite --quantize=int8,dynamic", False, ("dynamic", "int8")),
-        ("--quantize=all", True, ("none", "float16", "dynamic", "int8")),
+        ("", True, ("none",), ()),
+        ("--saved_model", True, (), ()),
+        ("--tflite", False, ("none",), ()),
+        ("--tflite --quantize=int8,dynamic", False, ("dynamic", "int8"), ()),
+        ("--quantize=all", True, ("none", "float16", "dynamic", "int8"), ()),
+        ("--tiles", False, (), ("none",)),
+        ("--tiles --saved_model --quantize=int8", True, (), ("int8",)),
+        ("--tiles --tflite --quantize=all", False, ("none", "float16", "dynamic", "int8"), ("none", "float16", "int8")),
     ],
 )
-def test_what_is_written(command, words, saved_model, quantizations):
+def test_what_is_written(command, words, saved_model, quantizations, tiles):
     flags.FLAGS(["export.py", "--model=m", "--output_dir=o", *words.split()])
     options = command.read_options()
-    assert (options["saved_model"], options["quantizations"]) == (saved_model, quantizations)
+    assert (options["saved_model"], options["quantizations"], options["tiles"]) == (saved_model, quantizations, tiles)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from tf_deepdeblur import cli, commands, runtime
 _MODEL = flags.DEFINE_string(
     "model",
     None,
-    "A training run's folder, a .keras file, a SavedModel folder, a .tflite file, or hf://user/name; default: the "
-    "network for hand shake that comes with the package.",
+    "A training run's folder, a .keras file, a SavedModel folder, a .tflite file, exported tiles, or "
+    "hf://user/name; default: the network for hand shake that comes with the package.",
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "deblurred", "Folder to write to.")
 _TILE = flags.DEFINE_string(

@@ -26,7 +26,8 @@ _BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_no
 _MODEL = flags.DEFINE_multi_string(
     "model",
     None,
-    "A run folder, a .keras file, a SavedModel folder, a .tflite file, or hf://user/name; repeat it to compare models.",
+    "A run folder, a .keras file, a SavedModel folder, a .tflite file, exported tiles, or hf://user/name; "
+    "repeat it to compare models.",
     required=True,
 )
 _BENCHMARK = flags.DEFINE_enum("benchmark", None, _BENCHMARKS, "Test set, and with it the protocol.", required=True)

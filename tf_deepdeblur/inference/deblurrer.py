@@ -54,9 +54,10 @@ class Deblurrer:
         """Opens a trained model.
 
         Args:
-            model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, the name of
-                weights that come with the package, or ``hf://user/name`` on the hub (see ``models.hub``).
-            tile: "auto", 0 (off) or the side of the tiles in pixels; an exported model cannot be tiled.
+            model: a training run's folder, a ``.keras`` file, a SavedModel folder, a ``.tflite`` file, a folder of
+                exported tiles, the name of weights that come with the package, or ``hf://user/name`` on the hub (see
+                ``models.hub``).
+            tile: "auto", 0 (off) or the side of the tiles in pixels; of exported models only exported tiles are tiled.
             precision: "auto", "float32", "bfloat16", "float16" or a Keras policy, such as "mixed_bfloat16"; on a CPU
                 also "int8" and "fastest", which tries all of them for a few seconds. An exported model has its own.
             make_int8: needed for "int8" and "fastest": a function that returns the folder of the tiled int8 export of

@@ -102,8 +102,8 @@ def find_model(model: str | os.PathLike) -> Path:
 
     Args:
         model: a training run's folder, which holds ``generator.keras``; a ``.keras`` or ``.tflite`` file; a SavedModel
-            folder, or one of numbered versions, of which the highest is taken; the name of weights that come with the
-            package; or a name on the hub, see ``hub.download``.
+            folder, or one of numbered versions, of which the highest is taken; a folder of exported tiles; the name of
+            weights that come with the package; or a name on the hub, see ``hub.download``.
 
     Raises:
         InputError: naming the path or the repository that was searched.
