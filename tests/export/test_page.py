@@ -201,11 +201,14 @@ def test_a_photo_is_turned_as_its_exif_data_say(visitor, tiles_folder):
     assert np.abs(restored - Deblurrer.load(tiles_folder)(upright)).mean() < 1
 
 
-def test_stopping(visitor):
-    visitor.choose(("large.png", encoded(np.zeros((3000, 4000, 3), np.uint8), compress_level=1)))
-    visitor.page.click("#stop")
-    visitor.page.get_by_text("large.png: stopped.").wait_for()
-    assert visitor.state() == "stopped"
+def test_stopping_while_it_works_and_before_its_turn(visitor):
+    large = encoded(np.full((3000, 4000, 3), 90, np.uint8), compress_level=1)
+    visitor.choose(("large.png", large), ("waits.png", encoded(random_image(9, 9))))
+    for name in ("waits.png", "large.png"):
+        visitor.page.click(f'#photos button[title="{name}"]')
+        visitor.page.click("#stop")
+        assert visitor.state() == "stopped"
+    visitor.page.get_by_text("waits.png: stopped.").wait_for()  # by the worker, after the other one
     visitor.choose(("next.png", encoded(random_image(9, 9))))
     assert visitor.download()[0] == "next-restored.png"
 

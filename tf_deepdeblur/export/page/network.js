@@ -39,7 +39,7 @@ export class Network {
     );
     const pyramid = [image.resized(height, width)];
     try {
-      while (pyramid.length < scales) pyramid.push(await this.#halved(pyramid.at(-1)));
+      while (pyramid.length < scales) pyramid.push(await this.#halved(pyramid.at(-1), () => report(0)));
       const area = (level) => level.height * level.width;
       const total = pyramid.reduce((sum, level) => sum + area(level), 0);
       let [restored, done] = [null, 0];
@@ -55,12 +55,13 @@ export class Network {
   }
 
   /** The next level of the Gaussian pyramid. */
-  async #halved(image) {
+  async #halved(image, report) {
     const halved = new Image(image.height / 2, image.width / 2, new Float32Array((image.data.length / 4) | 0));
     for (const { rows, columns } of tiles(image.height, image.width, HALVING_TILE, this.model.pyramid_halo)) {
       const window = asFloat(image.window(rows, columns));
       const [height, width] = [window.height / 2, window.width / 2];
       halved.paste(await this.#run("halve.tflite", { image: window }, "halved", height, width), half(rows), half(columns));
+      await report();
     }
     return halved;
   }

@@ -4,6 +4,7 @@ import { Comparison } from "./compare.js";
 import { Restorer } from "./restorer.js";
 
 const element = Object.fromEntries([...document.querySelectorAll("[id]")].map((found) => [found.id, found]));
+element.unstarted.remove();
 const comparison = new Comparison(element.stage);
 const asked = new URLSearchParams(location.search).get("accelerator"); // "cpu" or "gpu"; otherwise what suits
 const restorer = new Restorer({ gpu: asked !== "cpu", software: asked === "gpu" });
@@ -99,6 +100,7 @@ function change(type, update) {
 }
 
 change("progress", (photo, { share }) => {
+  if (photo.state === "stopped") return;
   if (share === 0) photo.since = performance.now();
   Object.assign(photo, { state: "working", share });
 });
@@ -142,7 +144,11 @@ element.files.onchange = () => {
 element.example.onclick = async () => {
   add([new File([await (await fetch("example/blurry.png")).blob()], "example.png")]);
 };
-element.stop.onclick = () => restorer.stop(shown);
+element.stop.onclick = () => {
+  restorer.stop(shown);
+  Object.assign(photos.get(shown), { state: "stopped" });
+  refresh(photos.get(shown));
+};
 element.png.onclick = () => save(photos.get(shown).png, photos.get(shown), "png");
 element.jpeg.onclick = () => {
   element.jpeg.disabled = true;

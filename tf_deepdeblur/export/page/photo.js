@@ -22,7 +22,7 @@ export async function readPhoto(file) {
   if (isCutOff(bytes, kind)) throw new UnusablePhoto(`The file is damaged: it ends in the middle of the ${kind} picture.`);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(new Blob([bytes]));
+    bitmap = await createImageBitmap(new Blob([bytes], { type: `image/${kind.toLowerCase()}` }));
   } catch {
     throw new UnusablePhoto(
       kind === "HEIC" || kind === "TIFF"

@@ -8,6 +8,7 @@ export class Restorer extends EventTarget {
     super();
     this.options = options;
     this.jobs = new Map(); // id -> message to the worker, as long as there is no result
+    this.stopped = new Set();
     this.#start({});
   }
 
@@ -21,7 +22,9 @@ export class Restorer extends EventTarget {
     this.#ask({ type: "jpeg", id, png });
   }
 
+  /** Stops a photo after the tile that is being restored, or before its turn. */
   stop(id) {
+    this.stopped.add(id);
     this.worker.postMessage({ type: "stop", id });
   }
 
@@ -39,7 +42,10 @@ export class Restorer extends EventTarget {
       event.preventDefault();
       this.#answer({ type: "memory", reason: event.message });
     };
-    for (const message of [{ type: "start", ...this.options }, ...this.jobs.values()]) this.worker.postMessage(message);
+    const stops = Array.from(this.stopped, (id) => ({ type: "stop", id }));
+    for (const message of [...stops, { type: "start", ...this.options }, ...this.jobs.values()]) {
+      this.worker.postMessage(message);
+    }
   }
 
   #answer(data) {

@@ -28,8 +28,8 @@ async function start({ side, gpu, software }) {
 async function restore({ id, file }) {
   try {
     const begun = performance.now();
-    const image = await modules.readPhoto(file);
     await progress(id, 0);
+    const image = await modules.readPhoto(file);
     const restored = await modules.network.restore(image, modules.side, (share) => progress(id, share));
     const png = await modules.encodePng(restored);
     const seconds = (performance.now() - begun) / 1000;
@@ -41,9 +41,9 @@ async function restore({ id, file }) {
 }
 
 async function progress(id, share) {
-  self.postMessage({ type: "progress", id, share });
   await new Promise((resolve) => setTimeout(resolve)); // lets the message to stop come in
   if (stopped.has(id)) throw new modules.Stopped();
+  self.postMessage({ type: "progress", id, share });
 }
 
 async function jpeg({ id, png }) {
