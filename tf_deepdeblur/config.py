@@ -127,7 +127,7 @@ class RuntimeConfig(_Checked):
         "auto is mirrored over all GPUs or virtual devices, else single; multi_worker reads TF_CONFIG or Slurm's.",
         choices=("auto", "single", "mirrored", "multi_worker"),
     )
-    worker_timeout: int = _flag(600, "Seconds that multi_worker waits until all workers are there.", minimum=1)
+    worker_timeout: int = _flag(180, "Seconds that multi_worker waits until all workers are there.", minimum=1)
     virtual_devices: int = _flag(0, "Split the CPU into so many devices to try replication; 0 is off.", minimum=0)
     seed: int = _flag(0, "Seed of the weights and of all samples.", minimum=0, maximum=2**31 - 1)
     deterministic: bool = _flag(False, "Bit-identical results from run to run on one machine; slower on a GPU.")
