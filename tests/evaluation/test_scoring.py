@@ -388,6 +388,11 @@ def test_merged_shards_leave_what_one_machine_leaves(tmp_path):
     assert files(tmp_path / "all") == files(tmp_path / "one")
 
 
+def test_a_shard_without_images_is_no_error(tmp_path):
+    results = score(brighter, make_samples(tmp_path, count=1), tmp_path / "all", shard=Shard(1, 2))
+    assert (results["num_images"], results["mean"], results["rows"]) == (0, {}, [])
+
+
 def test_all_of_the_work_completes_what_shards_have_begun(tmp_path):
     samples = make_samples(tmp_path)
     score(brighter, samples, tmp_path / "one", timing=False)

@@ -126,7 +126,8 @@ def _paper_columns(results):
 
 
 def _means(rows):
-    measures = [measure for measure in MEASURES if measure != "seconds" and all(measure in row for row in rows)]
+    scores = [measure for measure in MEASURES if measure != "seconds"]
+    measures = [measure for measure in scores if rows and all(measure in row for row in rows)]
     return {measure: _mean([row[measure] for row in rows]) for measure in measures}
 
 
