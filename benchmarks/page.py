@@ -4,6 +4,7 @@ python benchmarks/page.py benchmarks/results/MACHINE.json
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -29,10 +30,34 @@ def write_page(results: dict, page: Path = PAGE, plot: Path | None = PLOT) -> No
     """Replaces what stands between the marks of the page, and draws the plot where there are peers."""
     before, rest = page.read_text().split(_MARKS[0])
     after = rest.split(_MARKS[1])[1]
-    tables = "\n\n".join([_machine(results), *_tables(results["rows"], convolution_rates(results["rows"]))])
-    page.write_text(f"{before}{_MARKS[0]}\n\n{tables}\n\n{_MARKS[1]}{after}")
-    if plot:
-        _draw(results["rows"], plot)
+    rows = _sorted(results["rows"])
+    groups = _groups(rows)
+    parts = [_machine(results)]
+    if plot and groups:
+        _draw(groups, plot)
+        parts.append(f"![Seconds beside the peers, ours = 1](images/{plot.name})")
+    parts += _tables(rows, convolution_rates(rows))
+    page.write_text("\n\n".join([f"{before}{_MARKS[0]}", *parts, f"{_MARKS[1]}{after}"]))
+
+
+def _sorted(rows):
+    """The least work first, then float32, ours, and the fastest peer."""
+    work = {}
+    for row in rows:
+        rate = next((row[key] for key in row if key.endswith("_per_second")), 0)
+        work[row["case"]] = max(work.get(row["case"], 0), rate * row.get("seconds", 0))
+
+    def key(row):
+        name, precision = row.get("name", ""), row.get("precision", "")
+        return (
+            round(work[row["case"]]),
+            row["case"],
+            precision != "float32",
+            name != _OURS,
+            row.get("seconds", math.inf),
+        )
+
+    return sorted(rows, key=key)
 
 
 def _machine(results):
@@ -99,18 +124,22 @@ def _rounded(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _draw(rows, path):
-    """Bars of seconds relative to ours, a group for each case and precision that has peers."""
+def _groups(rows):
+    """The rows of each (kind of work, case, precision) in which there are peers."""
+    groups = {}
+    for row in rows:
+        if row["what"] in ("inference", "train") and row.get("ratio"):
+            groups.setdefault((row["what"], row["case"], row["precision"]), []).append(row)
+    return {key: group for key, group in groups.items() if len(group) > 1}
+
+
+def _draw(groups, path):
+    """Bars of seconds relative to ours."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    rows = [row for row in rows if row["what"] in ("inference", "train") and row.get("ratio")]
-    groups = {}
-    for row in rows:
-        groups.setdefault((row["what"], row["case"], row["precision"]), []).append(row)
-    groups = {key: group for key, group in groups.items() if len(group) > 1}
     names = list(dict.fromkeys(row["name"] for group in groups.values() for row in group))
     colours = dict(zip(names, pyplot.colormaps["tab10"].colors, strict=False))
     bars = sum(len(group) + 1 for group in groups.values())

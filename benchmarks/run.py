@@ -57,17 +57,23 @@ def main(argv):
     cli.reject_arguments(argv)
     deadline = time.monotonic() + 60 * _LIMIT.value if _LIMIT.value else float("inf")
     recorded = results.Results(Path(_RESULTS_DIR.value)) if _PEERS.value else None
-    with tempfile.TemporaryDirectory() as folder:
-        plan = _plan(_settings(Path(folder)), recorded)
-        with tqdm(total=sum(case.expected_total for case in plan), bar_format=_BAR, disable=None) as bar:
-            restored = {}
-            for case in plan:
-                bar.set_description_str(f"{case.what} {case.name}")
-                for row in _measure(case, deadline, restored):
-                    tqdm.write(json.dumps(row))
-                    if recorded:
-                        recorded.add(row)
-                bar.update(case.expected_total)
+    rows, restored = list(recorded.rows) if recorded else [], {}
+    with tempfile.TemporaryDirectory() as folder, tqdm(bar_format=_BAR, disable=None) as bar:
+        settings = _settings(Path(folder))
+        todo = _plan(settings, _WHAT.value, rows)
+        while todo:
+            case = todo.pop(0)
+            bar.set_description_str(f"{case.what} {case.name}")
+            bar.total = bar.n + case.expected_total + sum(other.expected_total for other in todo)
+            for row in _measure(case, deadline, restored):
+                tqdm.write(json.dumps(row))
+                rows.append(row)
+                if recorded:
+                    recorded.add(row)
+            bar.update(case.expected_total)
+            is_last = not todo or todo[0].what != "convolution"
+            if case.what == "convolution" and is_last:  # from now on it is known how long the rest takes
+                todo = _plan(settings, {other.what for other in todo}, rows)
     if recorded and _RESULTS_DIR.value == str(results.FOLDER):
         page.write_page(recorded.content)
     return 0
@@ -113,9 +119,9 @@ def _model_file():
     return path
 
 
-def _plan(settings, recorded):
-    rates = _RATES | results.convolution_rates(recorded.rows if recorded else [])
-    plan = [case for what in cases.ALL if what in _WHAT.value for case in cases.ALL[what](settings, rates)]
+def _plan(settings, chosen, rows):
+    rates = _RATES | results.convolution_rates(rows)
+    plan = [case for what in cases.ALL if what in chosen for case in cases.ALL[what](settings, rates)]
     return [case._replace(contenders=list(filter(_takes_part, case.contenders))) for case in plan]
 
 

@@ -57,8 +57,11 @@ def test_the_page_shows_shares_ratios_and_failures(recorded, tmp_path):
 
 def test_the_plot_is_drawn(recorded, tmp_path):
     pytest.importorskip("matplotlib")
-    page._draw(recorded.rows, tmp_path / "plot.png")
+    text = tmp_path / "page.md"
+    text.write_text("<!-- measured: begin --><!-- measured: end -->")
+    page.write_page(recorded.content, text, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 5000
+    assert "(images/plot.png)" in text.read_text()
 
 
 def test_the_machine_is_described():
