@@ -6,7 +6,7 @@ free, operators are builtin ones, and a window is as large when it comes out as 
 cuts the halo. docs/export.md tells how; ``inference.exported_tiles`` is the same in Python.
 
 Pixels are uint8 at the finest scale; whatever else passes between the files is float32. int8 files have the parameters
-of the whole network's one calibration, so that tiles give the very pixels of the untiled int8 file.
+of the whole network's one calibration, so that tiles quantise as the untiled int8 file does.
 """
 
 import functools
