@@ -127,7 +127,10 @@ def processor_time():
 
 
 def tell(**row):
-    print(json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}))
+    print(
+        json.dumps({name: round(value, 3) if isinstance(value, float) else value for name, value in row.items()}),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

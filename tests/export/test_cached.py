@@ -29,11 +29,9 @@ def model(generator, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def few_pictures():
-    """Three crops to calibrate with and two pictures to verify on; they are the same each time."""
-    verified, crops = pictures.for_verification(size=(40, 56)), pictures.for_calibration()[:3]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures, "for_verification", lambda *_: verified)
-        patch.setattr(pictures, "for_calibration", lambda *_: crops)
+        patch.setattr(pictures, "_CALIBRATION_COUNT", 3)
+        patch.setattr(pictures, "_VERIFIED_SIZES", ((40, 56), (57, 41)))
         yield
 
 
