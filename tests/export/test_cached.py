@@ -49,7 +49,7 @@ def exports(made, monkeypatch, tmp_path):
     written = []
 
     def copy(path, folder, *_, **__):
-        shutil.copytree(made, folder)
+        shutil.copytree(made, folder, dirs_exist_ok=True)
         written.append(folder)
         return json.loads((made / "report.json").read_text())
 
@@ -118,7 +118,6 @@ def test_a_network_that_int8_changes_too_much_is_refused(model, monkeypatch, tmp
     row = {"file": "tiles_int8", "failures": ["psnr_lost 3 is above 0.2"]}
 
     def bad(path, output_dir, *_, **__):
-        output_dir.mkdir(parents=True)
         return {"rows": [row]}
 
     monkeypatch.setattr(bundle, "export_model", bad)
@@ -130,7 +129,7 @@ def test_a_network_that_int8_changes_too_much_is_refused(model, monkeypatch, tmp
 def test_a_cache_that_cannot_be_written_is_named(model, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"cannot be written \(Not a directory"):
+    with pytest.raises(InputError, match=r"cannot be written \(Not a directory\); set XDG_CACHE_HOME"):
         cached_int8(model)
 
 

@@ -56,7 +56,6 @@ def cached_int8(
     folder = cache / tf_deepdeblur.__version__ / "int8" / sha256(path)
     found = _read(folder)
     if found is None:
-        shutil.rmtree(folder, ignore_errors=True)
         _make(path, folder, progress)
         found = _read(folder)
     if found is None:
@@ -76,10 +75,11 @@ def _read(folder):
 
 
 def _make(path, folder, progress):
-    """Makes the export beside ``folder`` and moves it there, unless another process was faster."""
+    """Makes the export beside ``folder`` and moves it there; one that is there and sound stays, it may be in use."""
     part = folder.with_name(f".{secrets.token_hex(8)}.part")
     options = bundle.ExportOptions(saved_model=False, quantizations=(), tiles=(_QUANTIZE,))
     try:
+        part.mkdir(parents=True)
         report = bundle.export_model(path, part, options, progress=progress)
         failures = bundle.failures(report)
         if failures:
@@ -88,9 +88,12 @@ def _make(path, folder, progress):
         try:
             part.rename(folder)
         except OSError:
-            if not folder.is_dir():
-                raise
+            if _read(folder) is None:  # else another process was faster
+                shutil.rmtree(folder)
+                part.rename(folder)
     except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to a folder") from error
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror}); set XDG_CACHE_HOME to another folder"
+        ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
