@@ -69,8 +69,10 @@ def pad_for_pyramid(images: Tensor, num_levels: int) -> Tensor:
         if not isinstance(side, int):
             padded = ops.maximum(padded, smallest)
             images = ops.take(images, ops.minimum(ops.arange(padded), side - 1), axis=axis)
-        elif side < (padded := max(padded, smallest)):  # without a gather, which GPUs of phones and browsers lack
-            images = ops.concatenate([images, *[_line(images, -1, axis)] * (padded - side)], axis=axis)
+            continue
+        missing = max(padded, smallest) - side  # no := here: AutoGraph would warn in every training
+        if missing:  # without a gather, which GPUs of phones and browsers lack
+            images = ops.concatenate([images, *[_line(images, -1, axis)] * missing], axis=axis)
     return images
 
 
