@@ -259,7 +259,9 @@ class _Run:
     def _note_failure(self, actor, error):
         import ray
 
-        is_lost = isinstance(error, ray.exceptions.RayActorError)
+        # Ray's own errors, such as that of its memory monitor; a RayTaskError is what the worker has raised.
+        is_ray = isinstance(error, ray.exceptions.RayError)
+        is_lost = is_ray and not isinstance(error, ray.exceptions.RayTaskError)
         if is_lost or not actor.is_open:
             self._actors.remove(actor)
             ray.kill(actor.handle)  # it may only be out of reach, and must not write any more
