@@ -64,9 +64,9 @@ def test_saturation_equals_scikit_images_way_through_hsv(factor):
     image[1], image[2] = 0, 255
     hsv = rgb2hsv(image)
     hsv[..., 1] = np.minimum(hsv[..., 1] * factor, 1)
-    planes = np.moveaxis(image / np.float32(255), -1, 0).copy()
-    scale_saturation(planes, np.float32(factor))
-    np.testing.assert_allclose(np.moveaxis(planes, 0, -1), hsv2rgb(hsv), atol=2e-6)
+    out = np.empty(image.shape, np.float32)
+    scale_saturation([np.ascontiguousarray(image[..., channel]) for channel in range(3)], factor, out)
+    np.testing.assert_allclose(out + 0.5, hsv2rgb(hsv), atol=2e-6)
 
 
 def test_the_saturation_factor_is_uniform_between_a_half_and_three_halves():
@@ -89,8 +89,27 @@ def test_all_eight_geometries_and_six_channel_orders_occur():
 def test_noise_strength_varies_from_patch_to_patch():
     stds = []
     for number in range(50):
-        image = np.zeros((3, 32, 32), np.float32)
+        image = np.zeros((32, 32, 3), np.float32)
         add_noise(image, CounterRNG(3, number))
         stds.append(image.std() * 255)
     assert min(stds) < 0.5
     assert max(stds) > 3.0
+
+
+def test_noise_is_normal_and_its_pixels_are_independent():
+    image = np.zeros((256, 256, 3), np.float32)
+    add_noise(image, CounterRNG(3, 0))
+    noise = image / image.std()
+    assert np.mean(noise) == pytest.approx(0, abs=0.01)
+    assert np.mean(noise**3) == pytest.approx(0, abs=0.03)
+    assert np.mean(noise**4) == pytest.approx(3, abs=0.06)
+    for shifted in (noise[1:] * noise[:-1], noise[:, 1:] * noise[:, :-1], noise[..., 1:] * noise[..., :-1]):
+        assert shifted.mean() == pytest.approx(0, abs=0.01)
+
+
+def test_images_have_noise_of_their_own():
+    images = np.zeros((40, 64, 64, 3), np.float32)
+    for number, image in enumerate(images):
+        add_noise(image, CounterRNG(3, number))
+    correlations = np.corrcoef(images.reshape(40, -1)) - np.eye(40)
+    assert np.abs(correlations).max() < 0.05

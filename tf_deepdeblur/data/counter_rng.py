@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-SAMPLES, EPOCHS, GROUPS = range(3)  # independent random streams, by what ``number`` counts
+SAMPLES, EPOCHS, GROUPS, SEQUENCES = range(4)  # independent random streams, by what ``number`` counts
 
 
 class CounterRNG:
@@ -18,7 +18,7 @@ class CounterRNG:
     Args:
         seed: whole number, at least 0.
         number: whole number, at least 0.
-        kind: SAMPLES, EPOCHS or GROUPS.
+        kind: SAMPLES, EPOCHS, GROUPS or SEQUENCES.
     """
 
     def __init__(self, seed: int, number: int, kind: int = SAMPLES):
@@ -38,6 +38,13 @@ class CounterRNG:
 def permutation(count: int, seed: int, number: int, kind: int) -> np.ndarray:
     """The numbers 0 ... count - 1 in an order that depends on nothing but (seed, number, kind); int64 [count]."""
     return np.argsort(CounterRNG(seed, number, kind).uniforms(count), kind="stable")
+
+
+@functools.lru_cache(maxsize=8)
+def normal_sequence(count: int, which: int) -> np.ndarray:
+    """A long sequence of normal numbers, at least four times ``count`` and 2^20; float32. ``which`` picks one."""
+    length = 1 << max(4 * count - 1, (1 << 20) - 1).bit_length()
+    return CounterRNG(0, which, SEQUENCES).normals(length)
 
 
 @functools.cache

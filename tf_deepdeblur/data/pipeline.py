@@ -28,6 +28,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.runtime import num_cores
 
 _GROUP = 8  # images whose crops are shuffled among each other
+_ALIGNMENT = 64  # bytes, of TensorFlow's buffers
 _PREFETCH = 4  # batches that are ready: enough to bridge an evaluation's end, 3 MB each at the paper's size
 
 
@@ -97,7 +98,7 @@ class TrainingSamples:
         def make(index):
             step, replica = divmod(int(index), shard.local_replicas)
             first = step * shard.batch_size + (shard.worker * shard.local_replicas + replica) * replica_batch
-            blurry, sharp = np.empty((2, *shape), np.float32)
+            blurry, sharp = _aligned(shape), _aligned(shape)
             try:
                 for position in range(replica_batch):
                     self.sample(first + position, out=(blurry[position], sharp[position]))
@@ -112,6 +113,14 @@ class TrainingSamples:
 
         indices = tf.data.Dataset.range(first_step * shard.local_replicas, last_step * shard.local_replicas)
         return indices.map(batch, num_parallel_calls=num_cores(), deterministic=True).prefetch(_PREFETCH)
+
+
+def _aligned(shape):
+    """An empty float32 array that TensorFlow takes over as it is; others it copies while all Python threads wait."""
+    size = 4 * int(np.prod(shape))
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 def pair_index(number: int, num_pairs: int, seed: int, crops_per_image: int = 1) -> int:
