@@ -193,8 +193,12 @@ def flag_fields(config_class: type = TrainConfig) -> Iterator[tuple[str | None, 
 def flag_values(config: Any) -> dict[str, str]:
     """{flag name: value as it is written on the command line} of a configuration or one of its groups."""
     fields = flag_fields(type(config))
-    owners = ((config if group is None else getattr(config, group), item.name) for group, item in fields)
-    return {name: _as_text(getattr(owner, name)) for owner, name in owners}
+    texts = {}
+    for group, item in fields:
+        value = getattr(config if group is None else getattr(config, group), item.name)
+        value = ",".join(map(str, value)) if isinstance(value, tuple) else value
+        texts[item.name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return texts
 
 
 def to_flagfile(config: TrainConfig) -> str:
@@ -236,9 +240,3 @@ def describe_changes(changes: dict[str, tuple[str, str]]) -> str:
     return ", ".join(
         f"`{name}` was {before or 'empty'}, is now {now or 'empty'}" for name, (before, now) in changes.items()
     )
-
-
-def _as_text(value):
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,5 +1,6 @@
 """The command train as its users meet it: processes, exit codes, and what they see."""
 
+import json
 import os
 import re
 import shutil
@@ -82,6 +83,7 @@ def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_
         _, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr
     assert steps_saved(killed) == steps_saved(tmp_path / "whole") == 120
+    assert json.loads((killed / "initial_weights.json").read_text())["name"] == "initial.keras"
     weights = [load_generator(folder / "generator.keras").get_weights() for folder in (killed, tmp_path / "whole")]
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -68,19 +68,6 @@ def test_the_run_remembers_where_it_started(tiny_config, source, capsys):
     assert str(source) not in json.dumps(read_training(run.generator))
 
 
-@pytest.mark.slow
-@eager
-def test_a_resumed_run_does_not_need_them_and_ends_with_the_same_weights(tiny_config, source, tmp_path):
-    arguments = {"initial_weights": source, "optimizer": {"total_steps": 6, "ema_decay": 0.9}}
-    loop.train(tiny_config(tmp_path / "whole", **arguments))
-    loop.train(tiny_config(tmp_path / "parts", initial_weights=source, optimizer={"total_steps": 2, "ema_decay": 0.9}))
-    kept = (tmp_path / "parts" / "initial_weights.json").read_text()
-    source.unlink()
-    loop.train(tiny_config(tmp_path / "parts", **arguments))
-    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    assert (tmp_path / "parts" / "initial_weights.json").read_text() == kept
-
-
 def begun(config):
     """The folder of a run as it is before its first checkpoint."""
     run = RunFolder(config.run_dir)

@@ -60,17 +60,17 @@ def load_deblurrer(path: Path, tile: int | str, precision: str) -> "Deblurrer":
     """
     from tf_deepdeblur.inference.deblurrer import Deblurrer
 
-    deblurrer = Deblurrer.load(path, tile, precision, _make_int8)
+    def make_int8(path):
+        from tf_deepdeblur.export.cached import cached_int8
+
+        made = cached_int8(path, functools.partial(tqdm, desc="making the int8 network, once", unit="step"))
+        lost, count = made.decibels_lost, made.num_pictures
+        sign = "below" if lost > 0 else "above"
+        sys.stderr.write(f"int8: PSNR {abs(lost):.3f} dB {sign} float32 on {count} pictures\n")
+        return made.folder
+
+    deblurrer = Deblurrer.load(path, tile, precision, make_int8)
     if deblurrer.trial:
         trials = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in deblurrer.trial.items())
         sys.stderr.write(f"fastest precision: {deblurrer.precision} ({trials} for 256x256 pixels)\n")
     return deblurrer
-
-
-def _make_int8(path):
-    from tf_deepdeblur.export.cached import cached_int8
-
-    made = cached_int8(path, functools.partial(tqdm, desc="making the int8 network, once", unit="step"))
-    lost, count = made.decibels_lost, made.num_pictures
-    sys.stderr.write(f"int8: PSNR {abs(lost):.3f} dB {'below' if lost > 0 else 'above'} float32 on {count} pictures\n")
-    return made.folder

@@ -5,7 +5,6 @@ global variable, then waits for such threads forever. So before that no such fun
 """
 
 import atexit
-import functools
 import threading
 import time
 from collections.abc import Callable
@@ -42,19 +41,16 @@ class _Calls:
             time.sleep(_LULL_S / 5)
 
 
+_calls = _Calls()  # of the whole program
+
+
 def until_python_exits(function: Callable) -> Callable:
     """The function for ``tf.numpy_function``; it ends the data instead of keeping the program from ending."""
 
     def call(*args: Any) -> Any:
-        with _calls():
+        with _calls:
             return function(*args)
 
+    atexit.unregister(_calls.close)  # once is enough
+    atexit.register(_calls.close)
     return call
-
-
-@functools.cache
-def _calls():
-    """Those of the whole program."""
-    calls = _Calls()
-    atexit.register(calls.close)
-    return calls

@@ -197,7 +197,9 @@ class Scorer:
                         f"{sample.blurry}: the model returned {restored.dtype} {restored.shape} for uint8 "
                         f"{blurry.shape}; use a deblurring model"
                     )
-                writing.call(_write, restored_path(self._output_dir, sample.name), restored)
+                path = restored_path(self._output_dir, sample.name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                writing.call(write_image, path, restored)
                 row = {"name": sample.name, "seconds": seconds, "blurry": {}}
                 if references:
                     try:
@@ -225,11 +227,6 @@ def _read(sample):
     blurry = read_image(sample.blurry)
     references = open_references(sample) if sample.references else ()
     return blurry, [references[0]] if len(references) == 1 else references
-
-
-def _write(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, image)
 
 
 def _scores(image, references):

@@ -106,11 +106,17 @@ def convert(generator: Generator, quantize: str = "none", ranges: int8.Ranges | 
         halve = lambda image: {"halved": gaussian_pyramid(image, 2)[1]}  # noqa: E731
         float_kind = "none" if quantize == "int8" else quantize
         contents["halve.tflite"] = tflite.convert_function(halve, [image], float_kind)
+
+    def restore_window(k, blurry, coarse=None):
+        upconvolved = None if coarse is None else generator.upconvs[k](coarse, has_margin=True)
+        restored = generator.restore_scale(k, blurry if k else to_float(blurry), upconvolved)
+        return {"restored": restored if k else to_uint8(restored)}
+
     parts = _scale_ranges(generator, ranges) if quantize == "int8" else [None] * generator.num_scales
     for k in range(generator.num_scales):
         signature = [tf.TensorSpec([1, None, None, 3], tf.float32 if k else tf.uint8, name="blurry")]
         signature += [tf.TensorSpec([1, None, None, 3], tf.float32, name="coarse")] if k < last else []
-        restore = tflite.constant_weights(generator, functools.partial(_restore_window, generator, k))
+        restore = tflite.constant_weights(generator, functools.partial(restore_window, k))
         contents[f"scale_{k}.tflite"] = tflite.convert_function(restore, signature, quantize, parts[k])
     return contents
 
@@ -119,12 +125,6 @@ def require_replaceable(folder: Path) -> None:
     """Raises InputError naming the folder, if it exists and holds anything but an export of tiles."""
     if folder.exists() and not (folder / DESCRIPTION).is_file():
         raise InputError(f"{folder}: exists but holds no tiles; remove it or use another `output_dir`")
-
-
-def _restore_window(generator, k, blurry, coarse=None):
-    upconvolved = None if coarse is None else generator.upconvs[k](coarse, has_margin=True)
-    restored = generator.restore_scale(k, blurry if k else to_float(blurry), upconvolved)
-    return {"restored": restored if k else to_uint8(restored)}
 
 
 def _scale_ranges(generator, ranges):

@@ -70,7 +70,11 @@ class Deblurrer:
         path = find_model(model)
         if path.suffix == ".keras":
             if precision == "fastest":
-                return _fastest({name: cls.load(path, tile, name, make_int8) for name in candidate_precisions()})
+                candidates = {name: cls.load(path, tile, name, make_int8) for name in candidate_precisions()}
+                seconds = trial_seconds(candidates)
+                fastest = candidates[min(seconds, key=seconds.get)]
+                fastest.trial = seconds
+                return fastest
             if precision == "int8":
                 deblurrer = cls(_open_int8(path, tile, make_int8))
                 deblurrer.precision = "int8"
@@ -116,14 +120,6 @@ class Deblurrer:
             self._in_float32 = Deblurrer(with_dtype(generator, "float32"), self._restore.tile)
         self._in_float32._restore.generator.set_weights(generator.get_weights())
         return self._in_float32(image, progress)
-
-
-def _fastest(candidates):
-    """The Deblurrer of several, by precision, that is measured to be the fastest."""
-    seconds = trial_seconds(candidates)
-    fastest = candidates[min(seconds, key=seconds.get)]
-    fastest.trial = seconds
-    return fastest
 
 
 def _open_int8(path, tile, make_int8):

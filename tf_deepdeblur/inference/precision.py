@@ -32,7 +32,13 @@ def dtype_policy(precision: str, filters: int, kernel_size: int) -> str:
     policy = choose_precision(precision)
     if precision != "auto" or policy == "float32" or tf.config.list_physical_devices("GPU"):
         return policy
-    convolutions = {dtype: _convolution(filters, kernel_size, dtype) for dtype in (tf.float32, tf.bfloat16)}
+
+    def convolution(dtype):
+        images = tf.ones([1, _PROBE_SIDE, _PROBE_SIDE, filters], dtype)
+        kernel = tf.ones([kernel_size, kernel_size, filters, filters], dtype)
+        return lambda: tf.nn.conv2d(images, kernel, strides=1, padding="SAME").numpy()
+
+    convolutions = {dtype: convolution(dtype) for dtype in (tf.float32, tf.bfloat16)}
     seconds = alternating_seconds(convolutions, _TRIALS)
     return policy if seconds[tf.float32] > _WORTHWHILE * seconds[tf.bfloat16] else "float32"
 
@@ -47,9 +53,3 @@ def trial_seconds(deblurrers: Mapping[str, Callable[[np.ndarray], np.ndarray]]) 
     image = np.full((_PICTURE_SIDE, _PICTURE_SIDE, 3), 128, np.uint8)  # the time does not depend on what it shows
     works = {name: functools.partial(deblur, image) for name, deblur in deblurrers.items()}
     return alternating_seconds(works, _PICTURE_TRIALS)
-
-
-def _convolution(filters, kernel_size, dtype):
-    images = tf.ones([1, _PROBE_SIDE, _PROBE_SIDE, filters], dtype)
-    kernel = tf.ones([kernel_size, kernel_size, filters, filters], dtype)
-    return lambda: tf.nn.conv2d(images, kernel, strides=1, padding="SAME").numpy()

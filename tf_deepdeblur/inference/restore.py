@@ -71,7 +71,8 @@ def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[s
         ):
             for job, size, photo in zip(jobs, sizes, photos, strict=True):
                 bar.set_description_str(printable(job.source.name))
-                advance = _advance(bar, size)
+                # Moves the bar to a share of the file, from where it is now.
+                advance = lambda share, start=bar.n, size=size: bar.update(start + share * size - bar.n)  # noqa: E731
                 with outcome.of(job):
                     if job.is_video:
                         _restore_video(deblur, job, output, advance)
@@ -167,9 +168,3 @@ def megapixels(job: Job) -> float:
             return reader.stream.height * reader.stream.width * (reader.num_frames or 1) / 1e6
     except (InputError, OSError):
         return 0.0
-
-
-def _advance(bar, size):
-    """A function that moves the bar to a share of a file of ``size`` megapixels, from where it is now."""
-    start = bar.n
-    return lambda share: bar.update(start + share * size - bar.n)

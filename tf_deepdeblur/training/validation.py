@@ -29,9 +29,14 @@ class Validation:
     def __init__(self, source: PairFolder | PackedStore, limit: int, model: DeblurGAN):
         self._source = source
         self._indices = evenly_spaced(range(len(source)), limit)
-        self._model = model
+
+        def restore_and_score(blurry, sharp):
+            losses, restored = model.compute_losses(model.generator, to_float(blurry), to_float(sharp))
+            restored = to_uint8(restored)
+            return {**losses, "psnr": psnr(restored, sharp)[0], "ssim": ssim(restored, sharp)[0]}, restored
+
         frames = tf.TensorSpec([1, None, None, 3], tf.uint8)
-        self._restore = tf.function(self._restore_and_score, input_signature=[frames, frames])
+        self._restore_and_score = tf.function(restore_and_score, input_signature=[frames, frames])
 
     def blurry_scores(self) -> dict[str, float]:
         """{"blurry_psnr", "blurry_ssim"}: the means over the frames as they are."""
@@ -49,17 +54,12 @@ class Validation:
         shown = evenly_spaced(self._indices, _NUM_PICTURES)
         for index in self._indices:
             blurry, sharp = self._source.read_pair(index)
-            scores, restored = self._restore(blurry[None], sharp[None])
+            scores, restored = self._restore_and_score(blurry[None], sharp[None])
             rows.append(scores)
             if index in shown:
                 name = str(Path(self._source.name(index)).with_suffix(""))
                 pictures.append((name, [blurry, restored.numpy()[0], sharp]))
         return _mean(rows), pictures
-
-    def _restore_and_score(self, blurry, sharp):
-        losses, restored = self._model.compute_losses(self._model.generator, to_float(blurry), to_float(sharp))
-        restored = to_uint8(restored)
-        return {**losses, "psnr": psnr(restored, sharp)[0], "ssim": ssim(restored, sharp)[0]}, restored
 
 
 def _mean(rows):
