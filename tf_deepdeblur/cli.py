@@ -186,6 +186,14 @@ def find_model(name: str | None) -> Path:
     return saving.find_model(name)
 
 
+def show(text: str) -> None:
+    """Prints a text; whoever closes the pipe in the middle has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def complain(program: str, message: object) -> None:
     """Writes one line to stderr, above a progress bar that is still there."""
     tqdm.write(f"{Path(program).name}: {as_line(message)}", file=sys.stderr)
@@ -233,9 +241,8 @@ def _parse(command, argv):
     """Parses the flags; answers --help. absl's own help would describe ``__main__``, not the command."""
     try:
         if _HELP & set(argv):
-            print(f"{command.__doc__}\nFlags (--flagfile=FILE reads them from a file):\n")
-            print(flags.FLAGS.module_help(command).partition(":\n")[2])
-            sys.stdout.flush()
+            own_flags = flags.FLAGS.module_help(command).partition(":\n")[2]
+            show(f"{command.__doc__}\nFlags (--flagfile=FILE reads them from a file):\n\n{own_flags}")
             sys.exit(0)
         return flags.FLAGS(_with_shipped_configs(argv))
     except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
@@ -248,9 +255,6 @@ def _parse(command, argv):
         help_ = flags.FLAGS[missing[1]].help.partition(";\n")[0] if missing else ""
         complain(argv[0], f"--{missing[1]} is missing: {help_}" if missing else message)
         sys.exit(2)
-    except BrokenPipeError:  # whoever read the help had seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 def _about_flagfile(argv, error):

@@ -1,6 +1,7 @@
 """``deepdeblur`` itself, the shipped configurations, and how fast a mistake is told."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,16 @@ def test_alone_it_lists_every_command_with_a_line(capsys, monkeypatch):
     modules = {path.stem for path in Path(commands.__file__).parent.glob("[a-z]*.py")}
     assert modules == set(commands.COMMANDS)
     assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("arguments", [[], ["pack", "--help"]])
+def test_a_reader_who_has_seen_enough_causes_no_error(arguments):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "tf_deepdeblur", *arguments]
+    finished = subprocess.run(command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (finished.returncode, finished.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def main() -> None:
     """Runs the command that the command line names; without one, lists all commands."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        print("Usage: deepdeblur COMMAND [flags]\n")
+        lines = ["Usage: deepdeblur COMMAND [flags]", ""]
         for command in COMMANDS:
             source = Path(__file__).with_name(f"{command}.py").read_text(encoding="utf-8")
-            print(f"  {command:16}{ast.get_docstring(ast.parse(source)).splitlines()[0]}")
-        print("\ndeepdeblur COMMAND --help lists the flags of a command.")
+            lines.append(f"  {command:16}{ast.get_docstring(ast.parse(source)).splitlines()[0]}")
+        cli.show("\n".join([*lines, "", "deepdeblur COMMAND --help lists the flags of a command."]))
         return
     if name not in COMMANDS:
         similar = difflib.get_close_matches(name, COMMANDS, 1)
