@@ -65,7 +65,7 @@ def prepare_training(weights, model, adversarial_weight, batch_size, patch_size,
             loss = content + adversarial_weight * _entropy(judged, 1.0)
         update(optimizers[0], loss)
         scaler.update()
-        return float(content) / _HALF_RANGE**2
+        return content.item() / _HALF_RANGE**2
 
     return train
 
