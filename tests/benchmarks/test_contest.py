@@ -26,6 +26,7 @@ def outcomes():
     return {outcome.contender.name: outcome for outcome in contest.compete(contenders, 4, 0.1)}
 
 
+@pytest.mark.slow
 def test_seconds_are_those_of_the_calls(outcomes):
     assert outcomes["slow"].seconds >= 0.05
     assert 0.01 <= outcomes["fast"].seconds < outcomes["slow"].seconds

@@ -37,6 +37,7 @@ def test_the_papers_network_needs_672_gflop_for_a_patch():
     assert round(per_pixel * 256**2 / 1e9) == pytest.approx(672, abs=3)
 
 
+@pytest.mark.slow
 def test_the_peer_is_the_authors_network():
     torch = pytest.importorskip("torch")
     import authors_network

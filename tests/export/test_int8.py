@@ -50,6 +50,7 @@ def test_ranges_are_those_of_the_features_even_where_a_sum_overwrites_its_input(
         np.testing.assert_allclose(limits, [(np.min(values), np.max(values)) for values in tensors], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_all_convolutions_but_the_last_and_all_sums_of_features_are_integers(converted):
     types = {name: [] for name in ("CONV_2D", "ADD")}
     for name, tensors in operators(converted["int8"]):
@@ -78,6 +79,7 @@ def test_flat_grey_stays_flat(one_scale, one_scale_int8, grey):
     assert np.abs(restored.astype(int) - expected).max() <= 2
 
 
+@pytest.mark.slow
 def test_a_network_that_changes_nothing_gives_the_very_pixels():
     identity = Generator(2, 1, 4, 3, global_residual=True)
     ranges = tflite.calibration_ranges(identity, [random_image(24, 24)[None]])

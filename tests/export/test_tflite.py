@@ -54,6 +54,7 @@ def test_pixels_are_those_of_the_network(generator, converted, quantize):
     assert np.concatenate(differences).mean() < MEAN_DIFFERENCE[quantize]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_scales", [1, 3])
 def test_any_number_of_scales(num_scales):
     generator, image = random_generator(num_scales), random_image(37, 51)

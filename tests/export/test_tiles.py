@@ -24,6 +24,7 @@ def folders(generator, ranges, tmp_path_factory):
     return {quantize: root / quantize for quantize in tiles.QUANTIZATIONS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantize", tiles.QUANTIZATIONS)
 def test_the_pixels_of_the_untiled_file(folders, converted, quantize):
     whole, tiled = opened(converted[quantize]), Deblurrer.load(folders[quantize], tile=32)
@@ -34,6 +35,7 @@ def test_the_pixels_of_the_untiled_file(folders, converted, quantize):
         assert np.abs(whole(image).astype(int) - image).mean() > 3  # the network does something
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_scales", [1, 3])
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_any_number_of_scales(num_scales, quantize, tmp_path):

@@ -69,6 +69,7 @@ def test_tiled_equals_untiled_at_24_random_sizes(generator):
         assert different.max() <= 2, (height, width, restore.tile)
 
 
+@pytest.mark.slow
 def test_tiled_8_bit_pixels_are_the_untiled_ones(generator):
     """A difference of 1e-6 can only show in 8 bits where a value lies on a rounding edge."""
     restore = TiledGenerator(generator)
@@ -95,6 +96,7 @@ def test_a_pixel_sees_the_radius_and_no_more():
     assert 32 - radius <= changed.min() < 32 - radius + 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (5, 7), (1, 400), (400, 1)])
 def test_every_size_is_restored(generator, size):
     image = random_image(*size)
@@ -259,6 +261,7 @@ def keras_file(small, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_file_and_its_run_folder_are_loaded(small, keras_file):
     image = random_image(40, 30)
     for model in (keras_file, str(keras_file), keras_file.parent):

@@ -96,6 +96,7 @@ def expected(generator, image):
     return Export(generator)(image[None])[0].numpy()
 
 
+@pytest.mark.slow
 def test_a_saved_model_restores_every_size(generator, saved_model):
     deblur, shares = Deblurrer.load(saved_model), []
     for size in SIZES:
@@ -112,6 +113,7 @@ def test_the_highest_version_of_a_saved_model_is_loaded(generator, saved_model, 
     assert Deblurrer.load(tmp_path)(noise(8, 8)).shape == (8, 8, 3)
 
 
+@pytest.mark.slow
 def test_a_tflite_file_restores_every_size(generator, tflite):
     deblur = Deblurrer.load(tflite)
     for size in SIZES:
@@ -203,6 +205,7 @@ def model_proto(folder):
     return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_scales", [1, 2, 3])
 def test_our_exports_have_known_operators(num_scales, tmp_path):
     export_saved_model(Generator(num_scales, 1, 2, 3, True), tmp_path / "saved_model", {})

@@ -65,6 +65,7 @@ def test_a_mixed_step_is_close_to_the_exact_one(dtype):
     assert np.abs(change - start).max() == pytest.approx(1e-3, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16"])
 def test_the_norm_of_a_clipped_gradient_is_the_limit(dtype):
     """Plain gradient descent with a rate of 1 shows the gradient; the loss scale of float16 must not be clipped."""
@@ -192,6 +193,7 @@ def test_the_average_is_predicted_with_though_the_model_was_loaded_without_compi
     np.testing.assert_array_equal(again.predict(blurry, verbose=0), model.predict(blurry, verbose=0))
 
 
+@pytest.mark.slow
 def test_history_is_the_mean_over_the_epoch():
     model, (blurry, sharp) = make(), batch(6)
     step = make()
