@@ -33,24 +33,6 @@ def prepare_restoring(path, size, precision):
     return lambda: deblur(image)
 
 
-def prepare_surroundings(num_scales, size):
-    """Times what a Deblurrer does around its network: pyramid and rounding."""
-    runtime.import_tensorflow_quietly()
-    import tensorflow as tf
-
-    from tf_deepdeblur.io.pixels import to_float, to_uint8
-    from tf_deepdeblur.pyramid import gaussian_pyramid, pad_for_pyramid
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
-    def restore(images):
-        height, width = tf.shape(images)[1], tf.shape(images)[2]
-        pyramid = gaussian_pyramid(to_float(pad_for_pyramid(images, num_scales)), num_scales)
-        return to_uint8(pyramid[0][:, :height, :width])
-
-    image = photograph(*size)
-    return lambda: restore(image[None]).numpy()[0]
-
-
 def prepare_training(weights, config):
     """Times ``DeblurGAN.train_step`` of a TrainConfig, whose precision is given; returns the content loss."""
     runtime.import_tensorflow_quietly()

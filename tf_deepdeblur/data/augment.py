@@ -1,9 +1,8 @@
 """Augmentation of a blurry/sharp patch (section 3.2), in the paper's order.
 
 Both patches get the same flips, rotation, channel order and saturation; the noise is for the blurry one alone. Patch by
-patch, because one patch stays in the processor's cache, and by OpenCV, whose functions let other Python threads work
-meanwhile: 256 px patches take a third of NumPy's processor time, a fifth of XLA's and less than a tenth of that of
-TensorFlow operations on whole batches.
+patch, because one patch stays in the processor's cache, and by OpenCV: NumPy and TensorFlow operations on whole batches
+take several times its processor time on a CPU.
 """
 
 from collections.abc import Sequence
