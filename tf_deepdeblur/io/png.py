@@ -14,7 +14,7 @@ _UP = 2  # the filter: each row minus the one above
 
 
 def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Writes a uint8 RGB [H, W, 3] image several times faster than Pillow, to a file that is 7% larger. Writing is atomic.
+    """Writes a uint8 RGB [H, W, 3] image several times faster than Pillow, to a file 7% larger. Writing is atomic.
 
     Pillow spends half of its time on choosing a filter for each row and the other half in zlib. One filter for all
     rows and Intel's deflate cost little of the size on photographs. Every PNG reader can read the result.
