@@ -28,6 +28,13 @@ def test_content_loss_is_eq_4_by_hand():
     assert float(content_loss(restored, sharp, "mae")) == pytest.approx((0.2 + 0.4 + 0.1) / 6, rel=1e-5)
 
 
+def test_log_mse_by_hand_weighs_each_image_alone():
+    sharp = [tf.zeros([2, 8, 8, 3])]
+    restored = [tf.stack([tf.fill([8, 8, 3], 0.01), tf.fill([8, 8, 3], 0.1)])]
+    # 1/(2*1) * the mean of log(1 + 1) and log(1 + 100)
+    assert float(content_loss(restored, sharp, "log_mse")) == pytest.approx((math.log(2) + math.log(101)) / 4, rel=1e-5)
+
+
 def test_content_loss_is_normalised_per_scale():
     """c w h of Eq. 4: one wrong pixel weighs 16 times as much on a scale of a quarter of the side."""
     fine, coarse = np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 2, 2, 3), np.float32)
@@ -75,7 +82,7 @@ def test_unknown_kinds_and_unequal_pyramids_are_refused():
         content_loss([constant(0.0, 2)], [constant(0.0, 2), constant(0.0, 1)])
 
 
-@pytest.mark.parametrize("kind", ["mse", "mae"])
+@pytest.mark.parametrize("kind", ["mse", "mae", "log_mse"])
 def test_the_keras_content_loss_is_the_function(kind):
     restored, sharp = [constant(0.3, 8), constant(0.5, 4)], [constant(0.1, 8), constant(0.0, 4)]
     assert float(ContentLoss(kind)(sharp, restored)) == float(content_loss(restored, sharp, kind))
@@ -96,7 +103,7 @@ def test_a_keras_loss_survives_serialization(loss):
 
 
 def test_unknown_kinds_of_the_keras_losses_name_the_argument():
-    with pytest.raises(ValueError, match="`content_loss` must be one of mse, mae, got 'huber'"):
+    with pytest.raises(ValueError, match="`content_loss` must be one of mse, mae, log_mse, got 'huber'"):
         ContentLoss("huber")
     with pytest.raises(ValueError, match="`adversarial_loss` must be one of non_saturating, minimax, got 'hinge'"):
         AdversarialLoss("hinge")

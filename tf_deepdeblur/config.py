@@ -79,7 +79,9 @@ class DataConfig(_Checked):
 class LossConfig(_Checked):
     """Equations 4 to 6."""
 
-    content_loss: str = _flag("mse", "Error in Eq. 4; mse is the paper's.", choices=("mse", "mae"))
+    content_loss: str = _flag(
+        "mse", "Error in Eq. 4; mse is the paper's; log_mse follows the mean PSNR.", choices=("mse", "mae", "log_mse")
+    )
     adversarial_weight: float = _flag(1e-4, "Lambda of Eq. 6; 0 trains without a discriminator.", minimum=0.0)
     adversarial_loss: str = _flag(
         "non_saturating",

@@ -229,7 +229,7 @@ def test_ones_own_losses_are_trained_with_and_saved(tmp_path):
         (("adam", "mse"), {}, "`discriminator_optimizer` must be a Keras optimizer, got 'mse'"),
         ((0.001, "adam"), {}, "`generator_optimizer` must be a Keras optimizer, got 0.001"),
         (("adam",), {}, "this DeblurGAN has a discriminator, but `discriminator_optimizer` is None"),
-        (("adam", "adam"), {"content_loss": "huber"}, "`content_loss` must be one of mse, mae, got 'huber'"),
+        (("adam", "adam"), {"content_loss": "huber"}, "`content_loss` must be one of mse, mae, log_mse, got 'huber'"),
         (("adam", "adam"), {"adversarial_loss": "hinge"}, "`adversarial_loss` must be one of .* got 'hinge'"),
         (("adam", "adam"), {"content_loss": abs}, "`content_loss` must be a keras.losses.Loss or its name"),
         ((keras.optimizers.Adam(use_ema=True), "adam"), {}, "`generator_optimizer` has `use_ema=True`.*`ema_decay`"),

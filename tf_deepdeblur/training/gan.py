@@ -95,7 +95,7 @@ class DeblurGAN(keras.Model):
         Args:
             generator_optimizer: of the generator. The authors use Adam with ``epsilon=1e-8``, which is 1e-7 in Keras.
             discriminator_optimizer: another one; None if there is no discriminator.
-            content_loss: "mse" (Eq. 4), "mae", or a Keras loss like ``losses.ContentLoss``.
+            content_loss: "mse" (Eq. 4), "mae", "log_mse", or a Keras loss like ``losses.ContentLoss``.
             adversarial_weight: lambda of Eq. 6.
             adversarial_loss: "non_saturating", "minimax" (Eq. 5), or a Keras loss like ``losses.AdversarialLoss``.
             discriminator_loss: a Keras loss like ``losses.DiscriminatorLoss``; None for that one, Eq. 5.
