@@ -1,5 +1,6 @@
 """Workers as threads of one process: what each of them is told when another one is missing, different or lost."""
 
+import socket
 import threading
 import time
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.training.test_strategy import free_ports
 from tf_deepdeblur.errors import InputError, TemporaryError
+from tf_deepdeblur.training import workers as module
 from tf_deepdeblur.training.cluster import ALONE, Cluster
 from tf_deepdeblur.training.workers import Workers
 
@@ -139,6 +141,49 @@ def test_a_lost_worker_is_named_to_every_other_one(clusters, lost):
         member.join(10)
 
 
+def test_a_worker_that_falls_silent_is_lost(clusters, monkeypatch):
+    """As when its machine vanishes: the connections stay, and nothing comes through them."""
+    monkeypatch.setattr(module, "_SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr(module, "_SILENCE", 0.5)
+    enough = threading.Event()
+    members = [Member(cluster, lambda workers: enough.wait(10)) for cluster in clusters]
+    for member in members:
+        member.start()
+    while not all(hasattr(member, "workers") for member in members):
+        time.sleep(0.01)
+    time.sleep(0.7)
+    assert not any(member.told for member in members)  # training says nothing either, but it lives
+    members[1].workers._peers[0]._is_closed.set()  # ends the signs of life alone
+    for member in (members[0], members[2]):
+        assert member.was_told.wait(3)
+        assert str(member.told[0]) == f"{clusters[0].name(1)} was lost"
+        assert isinstance(member.told[0], TemporaryError)
+    enough.set()
+
+
+@pytest.mark.parametrize("gone", [0, 1])
+def test_one_that_was_there_and_is_gone_is_missed_before_all_have_met(clusters, gone, monkeypatch):
+    monkeypatch.setattr(module, "_SIGN_OF_LIFE", 0.05)
+    monkeypatch.setattr(module, "_SILENCE", 0.5)
+    host, port = clusters[0].addresses[0].split(":")
+    if gone:
+        member = Member(clusters[0])
+        member.start()
+        time.sleep(0.1)
+        there = module._Connection(socket.create_connection((host, int(port)), 1))
+        there.send({"index": gone, "facts": {}})
+    else:
+        with module._listen(clusters[0].addresses[0]) as server:
+            member = Member(clusters[1])
+            member.start()
+            there = module._Connection(server.accept()[0])
+    time.sleep(0.2)
+    there.close()
+    member.join(5)
+    assert isinstance(member.raised, TemporaryError)
+    assert str(member.raised) == f"{clusters[0].name(gone)} was lost"
+
+
 def test_the_reason_of_a_worker_that_fails_reaches_the_others(clusters):
     def fail(workers):
         raise InputError("a.png: cannot be read")
@@ -155,8 +200,6 @@ def test_the_reason_of_a_worker_that_fails_reaches_the_others(clusters):
 
 def test_strangers_at_the_chiefs_port_are_ignored(clusters):
     """A port scanner, and TensorFlow's server of a run that is not over yet."""
-    import socket
-
     members = [Member(cluster) for cluster in clusters]
     members[0].start()
     host, port = clusters[0].addresses[0].split(":")

@@ -65,8 +65,11 @@ def train(config: TrainConfig, on_end: Callable[[InputError], None] = lambda err
     def end(error):
         on_end(with_remedy(error, folder))
 
-    with Workers(cluster, facts, config.runtime.worker_timeout, end) as workers, _plain_errors(folder, workers):
-        return _train(config, folder, data, workers)
+    try:
+        with Workers(cluster, facts, config.runtime.worker_timeout, end) as workers, _plain_errors(folder, workers):
+            return _train(config, folder, data, workers)
+    except TemporaryError as error:
+        raise with_remedy(error, folder) from error
 
 
 def _train(config, folder, data, workers):
@@ -247,8 +250,7 @@ def _plain_errors(folder: RunFolder, workers: Workers) -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
         if workers.count == 1:
             raise
-        lost = workers.error or TemporaryError(f"TensorFlow lost another worker ({_first_line(error)})")
-        raise with_remedy(lost, folder) from error
+        raise (workers.error or TemporaryError(f"TensorFlow lost another worker ({_first_line(error)})")) from error
 
 
 def _first_line(error):

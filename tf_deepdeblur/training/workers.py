@@ -3,12 +3,14 @@
 TensorFlow waits for ever for a worker that never comes, says nothing when their flags differ, and when one is lost it
 ends the others with a traceback that does not name it. So the workers talk first: each connects to the chief, on the
 port where TensorFlow's own server will be, and says what it is about to train. The connections stay open until the run
-ends; one that breaks is a worker that is lost, and the chief tells the others. Messages are lines of JSON.
+ends; one that breaks or falls silent is a worker that is lost, and the chief tells the others. Messages are lines of
+JSON; an empty one is a sign of life.
 """
 
 import contextlib
 import json
 import queue
+import select
 import socket
 import threading
 import time
@@ -21,8 +23,10 @@ from tf_deepdeblur.errors import InputError, TemporaryError
 from tf_deepdeblur.training.cluster import Cluster
 
 _PATIENCE = 10.0  # seconds for an answer, and between two lines about who is missing
-# A machine that is gone does not close its connections: TCP asks after 10 seconds of silence, four times, every 5.
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+# A machine that is gone, or a process that is stopped, does not close its connections. Less than a minute, so that all
+# others end within one; more than a busy machine takes to run a thread again.
+_SILENCE = 45.0
+_SIGN_OF_LIFE = 5.0
 
 
 class Workers:
@@ -31,7 +35,7 @@ class Workers:
     Args:
         cluster: the workers; with a single one no connection is made.
         facts: what must be the same everywhere, {name: value}.
-        timeout: seconds to wait until all are there.
+        timeout: seconds to wait until all are there; once the chief is there, its own count.
         on_end: called once, from another thread, when another worker is lost or fails, with the error that this
             process should end with. Its own step in progress will not come to an end.
 
@@ -40,7 +44,7 @@ class Workers:
 
     Raises:
         InputError: on every worker, if they disagree.
-        TemporaryError: naming who is missing, if not all of them are there in time.
+        TemporaryError: naming who is missing, if not all of them are there in time, or who was there and is gone.
     """
 
     def __init__(self, cluster: Cluster, facts: dict[str, str], timeout: float, on_end: Callable[[InputError], None]):
@@ -115,7 +119,7 @@ class Workers:
 
     def _watch(self, index, peer):
         """Reads what another worker says until it leaves, fails, or its connection breaks."""
-        error = TemporaryError(f"{self._cluster.name(index)} was lost")
+        error = _lost(self._cluster, index)
         with contextlib.suppress(OSError, ValueError):
             while True:
                 message = peer.receive()
@@ -139,32 +143,64 @@ class Workers:
 
 
 class _Connection:
-    """Sends and receives dicts."""
+    """Sends and receives dicts, and signs of life by itself.
+
+    Attributes:
+        heard: when the other end was last heard, as ``time.monotonic`` counts; None if it never was.
+    """
 
     def __init__(self, connection: socket.socket):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in _KEEP_ALIVE.items():
-            if hasattr(socket, name):  # not on every system
-                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        self.heard: float | None = None
         self._socket = connection
         self._lines = connection.makefile("rb")
+        self._sends = threading.Lock()
+        self._is_closed = threading.Event()
+        threading.Thread(target=self._live, daemon=True).start()
+
+    def fileno(self):
+        """For ``select``."""
+        return self._socket.fileno()
 
     def send(self, message):
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        with self._sends:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout=None):
-        """The next message; OSError if the connection breaks, ValueError if it is not one of ours."""
-        self._socket.settimeout(timeout)
+        """The next message that is no sign of life; see ``receive_any``."""
+        while True:
+            message = self.receive_any(timeout)
+            if message:
+                return message
+
+    def receive_any(self, timeout=None):
+        """The next message; OSError if the connection is broken or silent, ValueError if it is not one of ours."""
+        self._socket.settimeout(timeout or _SILENCE)
         line = self._lines.readline(1_000_000)
-        self._socket.settimeout(None)
         if not line:
             raise ConnectionError("closed")
         message = json.loads(line)
         if not isinstance(message, dict):
             raise ValueError("not a message")
+        self.heard = time.monotonic()
         return message
 
+    def is_alive(self):
+        """Whether what there is to read now is a message."""
+        try:
+            self.receive_any()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _live(self):
+        with contextlib.suppress(OSError):
+            while True:
+                self.send({})
+                if self._is_closed.wait(_SIGN_OF_LIFE):
+                    return
+
     def close(self):
+        self._is_closed.set()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes up whoever reads; an error if the other end is gone
         self._lines.close()
@@ -173,29 +209,9 @@ class _Connection:
 
 def _roll_call(cluster, facts, deadline):
     """The chief waits for all others and compares what they are about to train; returns their connections."""
-    expected = range(1, len(cluster.addresses))
-    peers, theirs = {}, {}
     with _listen(cluster.addresses[0]) as server:
-        while len(peers) < len(expected):
-            missing = " and ".join(cluster.name(index) for index in expected if index not in peers)
-            if time.monotonic() > deadline:
-                raise _refusal(peers, _not_in_time(missing))
-            server.settimeout(min(_PATIENCE, max(deadline - time.monotonic(), 0.01)))
-            try:
-                peer = _Connection(server.accept()[0])
-            except TimeoutError:
-                logging.warning("waiting for %s", missing)
-                continue
-            try:
-                hello = peer.receive(_PATIENCE)
-                index, theirs[index] = expected[expected.index(hello["index"])], hello["facts"]
-            except (OSError, ValueError, LookupError):
-                peer.close()  # not one of ours, or gone again
-            else:
-                if index in peers:
-                    peers[index].close()  # was started again since
-                peers[index] = peer
-    for index in expected:
+        peers, theirs = _gather(cluster, server, deadline)
+    for index in sorted(theirs):
         names = sorted({name for name in {**facts, **theirs[index]} if facts.get(name) != theirs[index].get(name)})
         if names:
             values = ", ".join(f"`{name}` is {facts.get(name)} and {theirs[index].get(name)}" for name in names)
@@ -205,22 +221,68 @@ def _roll_call(cluster, facts, deadline):
     return peers
 
 
+def _gather(cluster, server, deadline):
+    """The connections of all other workers and their facts, {index: ...}.
+
+    One that is gone may come back, but within the time after which one that is silent counts as lost.
+    """
+    expected = range(1, len(cluster.addresses))
+    peers, facts, heard = {}, {}, {}
+    said = time.monotonic()
+    while missing := [index for index in expected if index not in peers]:
+        readable, _, _ = select.select([server, *peers.values()], [], [], 0.5)
+        for index, peer in list(peers.items()):
+            if peer in readable and not peer.is_alive():
+                peers.pop(index).close()
+        if server in readable:
+            _greet(_Connection(server.accept()[0]), expected, peers, facts)
+        heard |= {index: peer.heard for index, peer in peers.items()}
+        now = time.monotonic()
+        lost = [index for index, last in heard.items() if now - last > _SILENCE]
+        if lost:
+            raise _refusal(peers, _lost(cluster, lost[0]))
+        names = " and ".join(cluster.name(index) for index in missing)
+        if now > deadline:
+            raise _refusal(peers, _not_in_time(names))
+        if now - said > _PATIENCE:
+            said = now
+            logging.warning("waiting for %s", names)
+    return peers, facts
+
+
+def _greet(peer, expected, peers, facts):
+    """Takes a new connection among the others, if it says that it is one of the expected workers."""
+    try:
+        hello = peer.receive(_PATIENCE)
+        index = expected[expected.index(hello["index"])]
+        facts[index] = hello["facts"]
+    except (OSError, ValueError, LookupError):
+        peer.close()  # not one of ours, or gone again
+        return
+    if index in peers:
+        peers[index].close()  # was started again since
+    peers[index] = peer
+
+
 def _report(cluster, facts, deadline):
     """Another worker connects to the chief, which may come later, and waits for its answer; returns the connection."""
     host, _, port = cluster.addresses[0].rpartition(":")
-    said = time.monotonic()
+    said, heard = time.monotonic(), None
     while time.monotonic() < deadline:
         answer, chief = {}, None
         with contextlib.suppress(OSError, ValueError):
             chief = _Connection(socket.create_connection((host.strip("[]"), int(port)), _PATIENCE))
             chief.send({"index": cluster.index, "facts": facts})
-            answer = chief.receive(max(deadline - time.monotonic(), 0.0) + _PATIENCE)  # the chief's clock decides
+            answer = chief.receive()  # the chief waits for the others; its clock decides for how long
         if "go" in answer:
             return {0: chief}
         if chief is not None:
             chief.close()
+            heard = chief.heard or heard
         if "end" in answer:
             raise _error(answer)
+        if heard is not None and time.monotonic() - heard > _SILENCE:
+            raise _lost(cluster, 0)
         if time.monotonic() - said > _PATIENCE:
             said = time.monotonic()
             logging.warning("waiting for %s", cluster.name(0))
@@ -260,5 +322,9 @@ def _error(message):
     return (TemporaryError if message.get("temporary") else InputError)(message["end"])
 
 
+def _lost(cluster, index):
+    return TemporaryError(f"{cluster.name(index)} was lost")
+
+
 def _not_in_time(names):
-    return TemporaryError(f"{names} did not come in time (`worker_timeout`); start all workers again")
+    return TemporaryError(f"{names} did not come in time (`worker_timeout`)")
