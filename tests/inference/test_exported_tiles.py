@@ -58,6 +58,27 @@ def test_windows_are_no_larger_than_the_memory_allows(folder, monkeypatch):
     assert np.abs(deblur(random_image(150, 170)).astype(int) - restored).max() <= 1
 
 
+def test_files_stay_open_for_the_next_small_image_but_one_at_a_time_for_large_ones(folder, monkeypatch):
+    opened = []
+
+    def watched(path, sides):
+        opened.append(path.name)
+        return open_interpreter(path, sides)
+
+    open_interpreter = exported_tiles.open_interpreter
+    monkeypatch.setattr(exported_tiles, "open_interpreter", watched)
+    deblur, image = Deblurrer.load(folder, tile=32), random_image(40, 48)
+    expected = deblur(image)
+    opened.clear()
+    np.testing.assert_array_equal(deblur(image), expected)
+    assert opened == []
+    monkeypatch.setattr(runtime, "free_memory", lambda: 0)
+    for _ in range(2):  # the first time, all files are open
+        np.testing.assert_array_equal(deblur(image), expected)
+        assert list(deblur._restore._opened) == ["scale_0.tflite"]
+    assert opened == ["scale_1.tflite", "scale_0.tflite", "halve.tflite", "scale_1.tflite", "scale_0.tflite"]
+
+
 def test_tiles_are_halved_when_memory_runs_out(folder, monkeypatch):
     deblur = Deblurrer.load(folder, tile=128)
     run = deblur._restore._run

@@ -52,7 +52,8 @@ class TFLiteTiles:
         self._tile = tile
         self._largest = None  # tiles must not be larger, as memory has run out
         self._bytes_per_pixel = description["bytes_per_pixel"]
-        self._opened = None  # (name, function) of the file that is in memory
+        self._opened = {}  # the functions of the files that are in memory, by name
+        self._keeps_files = False
         names = file_names(self.num_scales)
         for name in names:
             _require_recorded(self._folder, name, description)
@@ -65,6 +66,10 @@ class TFLiteTiles:
         Raises:
             InputError: naming the file, if it gives something else than a window of an image.
         """
+        # A file keeps the memory of its last window. What all levels of a small image take fits beside each other, and
+        # the next image or video frame finds the files open.
+        area = image.shape[0] * image.shape[1]
+        self._keeps_files = 2 * area * self._bytes_per_pixel <= _budget()
         return scale_by_scale.restore(self, image, progress)
 
     def halve(self, window: np.ndarray) -> np.ndarray:
@@ -76,9 +81,7 @@ class TFLiteTiles:
         """Side of the tiles of level k, which has that size."""
         side = self._tile
         if side == "auto":
-            free = runtime.free_memory()
-            budget = _BUDGET if free is None else min(_BUDGET, free // 2)
-            side = tiling.largest_side(height, width, self.radius, budget // self._bytes_per_pixel)
+            side = tiling.largest_side(height, width, self.radius, _budget() // self._bytes_per_pixel)
             side = max(side, SMALLEST_TILE)
         return min(side, self._largest) if self._largest else side
 
@@ -88,7 +91,7 @@ class TFLiteTiles:
         Raises:
             InputError: if the tiles are the smallest already.
         """
-        self._opened = None
+        self._opened, self._keeps_files = {}, False
         self._largest = scale_by_scale.halved_side(side, error)
         return self._largest
 
@@ -103,16 +106,17 @@ class TFLiteTiles:
         return restored[rows.inner, columns.inner]
 
     def _open(self, name):
-        """A file's function. Only one file is in memory at a time, as each keeps what its last window took."""
-        if self._opened is None or self._opened[0] != name:
-            self._opened = None
+        """A file's function."""
+        if not self._keeps_files:
+            self._opened = {name: self._opened[name]} if name in self._opened else {}
+        if name not in self._opened:
             try:
                 # The windows for which LiteRT allocates tensors first: those of a finer tile of 4x4 pixels.
                 interpreter = open_interpreter(self._folder / name, {"coarse": 2 + 2 * self._margin})
-                self._opened = name, interpreter.get_signature_runner(_SIGNATURE)
+                self._opened[name] = interpreter.get_signature_runner(_SIGNATURE)
             except (ValueError, RuntimeError) as error:
                 raise unusable(self._folder / name, first_line(error)) from error
-        return self._opened[1]
+        return self._opened[name]
 
     def _run(self, name, shape, dtype, **inputs):
         """The only output of a file, [H, W, 3], for its inputs [1, H, W, 3]."""
@@ -130,6 +134,12 @@ def file_names(num_scales: int) -> list[str]:
     """The TFLite files of a network of so many scales."""
     halving = ["halve.tflite"] if num_scales > 1 else []
     return halving + [f"scale_{k}.tflite" for k in range(num_scales)]
+
+
+def _budget():
+    """Bytes that files in memory may take."""
+    free = runtime.free_memory()
+    return _BUDGET if free is None else min(_BUDGET, free // 2)
 
 
 def _read_description(folder):
