@@ -19,6 +19,7 @@ LONG = 20.0  # seconds: calls that take longer are made once, by processes that 
 _CASE_SECONDS = 20.0  # what the timed calls of all contenders together may take where calls are short
 _FEWEST = 3
 _END = "end"
+_LATE = "not done within the time limit"
 
 
 class Contender(NamedTuple):
@@ -57,11 +58,13 @@ def compete(
         repeats: most timed calls of each; fewer where they take long.
         expected_seconds: about what a call takes. Where that is more than ``LONG`` the contenders come one after the
             other, and the first call of each counts.
-        deadline: of ``time.monotonic()``; a contender that is not done by then has failed.
+        deadline: of ``time.monotonic()``; a contender without a timed call by then has failed.
     """
     if expected_seconds > LONG:
-        return [outcome for contender in contenders for outcome in _race([contender], 1, False, deadline)]
-    return _race(contenders, repeats, True, deadline)
+        outcomes = [outcome for contender in contenders for outcome in _race([contender], 1, False, deadline)]
+    else:
+        outcomes = _race(contenders, repeats, True, deadline)
+    return [outcome if outcome.calls or outcome.failed else outcome._replace(failed=_LATE) for outcome in outcomes]
 
 
 def once(prepare: str, arguments: dict[str, Any]) -> Any:
@@ -87,6 +90,8 @@ def _race(contenders, repeats, warm_up, deadline):
             round_seconds = sum(sum(entrant.seconds) for entrant in entrants)  # the first calls are the slowest
             repeats = max(min(_FEWEST, repeats), min(repeats, int(_CASE_SECONDS / max(round_seconds, 1e-3))))
         for number in range(repeats):
+            if number and time.monotonic() > deadline:  # the rounds that are complete count
+                break
             for entrant in entrants[:: 1 if number % 2 else -1]:
                 entrant.call()
         return [entrant.outcome(int(warm_up)) for entrant in entrants]
@@ -119,7 +124,7 @@ class _Entrant:
     def call(self):
         if not self._failed:
             self._pipe.send("call")
-            if answer := self._receive():
+            if answer := self._receive(limited=len(self.seconds) < 2):  # short ones count once a timed one is done
                 seconds, cpu_seconds, result = answer
                 self.seconds.append(seconds)
                 self._cpu_seconds.append(cpu_seconds)
@@ -129,7 +134,7 @@ class _Entrant:
         peak = None
         if not self._failed:
             self._pipe.send(_END)
-            peak = self._receive()
+            peak = self._receive(limited=False)
         if self._failed:
             return Outcome(self.contender, failed=self._failed)
         calls = len(self.seconds) - warm_ups
@@ -145,11 +150,11 @@ class _Entrant:
             self._process.kill()
             self._process.join()
 
-    def _receive(self):
-        wait = self._deadline - time.monotonic()
+    def _receive(self, limited=True):
+        wait = self._deadline - time.monotonic() if limited else float("inf")
         try:
             if not self._pipe.poll(None if wait == float("inf") else max(0.0, wait)):
-                self._failed = "not done within the time limit"
+                self._failed = _LATE
                 self._process.kill()
                 return None
             kind, content = self._pipe.recv()

@@ -70,3 +70,11 @@ def test_what_passes_the_deadline_has_failed():
     sleeper = contender("sleeper", "sleep", seconds=60, result=None)
     (outcome,) = contest.compete([sleeper], 1, 60, time.monotonic() + 1)
     assert outcome.failed == "not done within the time limit"
+
+
+@pytest.mark.slow
+def test_rounds_that_are_complete_at_the_deadline_count():
+    contenders = [contender(name, "sleep", seconds=0.2, result=None) for name in "ab"]
+    outcomes = contest.compete(contenders, 1000, 0.2, time.monotonic() + 8)
+    assert [outcome.failed for outcome in outcomes] == [None, None]
+    assert 1 <= outcomes[0].calls == outcomes[1].calls < 100
