@@ -50,7 +50,14 @@ def convert(
         raise ValueError("`quantize='int8'` needs the `ranges` of calibration_ranges")
     restore = constant_weights(generator)
     image = tf.TensorSpec([1, *(fixed_size or (None, None)), 3], tf.uint8, name="image")
-    return convert_function(lambda image: {"restored": to_uint8(restore(to_float(image)))}, [image], quantize, ranges)
+    return convert_function(lambda image: {"restored": to_pixels(restore(to_float(image)))}, [image], quantize, ranges)
+
+
+def to_pixels(restored: tf.Tensor) -> tf.Tensor:
+    """Float images -> uint8, in the same steps in every file."""
+    # What is darker than black is clipped anyway. But without an operator of its own here, and only where no cropping
+    # comes before, the converter would fold the steps into the last convolution's weights, and round ties otherwise.
+    return to_uint8(tf.maximum(restored, -0.5))
 
 
 def constant_weights(generator: Generator, function: Callable | None = None) -> Callable:

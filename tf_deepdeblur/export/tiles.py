@@ -23,7 +23,7 @@ from tf_deepdeblur.export import int8, tflite
 from tf_deepdeblur.inference.exported_tiles import DESCRIPTION, FORMAT, FORMAT_VERSION
 from tf_deepdeblur.inference.scale_by_scale import PYRAMID_HALO, SMALLEST_TILE
 from tf_deepdeblur.io.atomic import atomic_folder
-from tf_deepdeblur.io.pixels import to_float, to_uint8
+from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid, smallest_side
 
@@ -110,7 +110,7 @@ def convert(generator: Generator, quantize: str = "none", ranges: int8.Ranges | 
     def restore_window(k, blurry, coarse=None):
         upconvolved = None if coarse is None else generator.upconvs[k](coarse, has_margin=True)
         restored = generator.restore_scale(k, blurry if k else to_float(blurry), upconvolved)
-        return {"restored": restored if k else to_uint8(restored)}
+        return {"restored": restored if k else tflite.to_pixels(restored)}
 
     parts = _scale_ranges(generator, ranges) if quantize == "int8" else [None] * generator.num_scales
     for k in range(generator.num_scales):
