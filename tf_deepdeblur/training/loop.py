@@ -186,8 +186,12 @@ class _Run:
         """Several workers must end after the same step, so there any worker's request counts, summed over all."""
         if not self._has_workers:
             return stop.is_set()
-        requests = self._strategy.run(lambda: tf.constant(float(stop.is_set())))
-        return bool(self._strategy.reduce("sum", requests, axis=None))
+        return bool(self._sum(tf.constant(float(stop.is_set()))))
+
+    @tf.function
+    def _sum(self, value):
+        """Of the values that all devices have; in a graph, as TensorFlow warns of collectives outside of one."""
+        return self._strategy.reduce("sum", self._strategy.run(lambda: value), axis=None)
 
     def _after(self, step, batch, is_last):
         """Logs, evaluates and saves what is due after a step; logging and checking need all workers."""
