@@ -171,6 +171,7 @@ class _Run:
         self._queue = deque(sorted(range(len(items)), key=lambda index: -sizes[index]))
         self._losses = Counter()
         self._actors = []
+        self._evicted = 0  # actors whose memory a machine needed: there is room for so many fewer than its cores say
         self._finished = 0.0
         self._has_opened = False
         self._failed_openings = 0
@@ -184,7 +185,8 @@ class _Run:
     def hire(self):
         """Starts actors, also in place of lost ones and on machines that have joined."""
         capacity = self._pool.capacity()
-        wanted = min(capacity, len(self._queue) + sum(bool(actor.batch) for actor in self._actors))
+        room = min(capacity, max(1, capacity - self._evicted))
+        wanted = min(room, len(self._queue) + sum(bool(actor.batch) for actor in self._actors))
         while len(self._actors) < wanted:
             handle = _new_actor(self._pool)
             self._actors.append(_Hired(handle, handle.open.remote(self._make_worker, *self._pool.setting())))
@@ -262,6 +264,7 @@ class _Run:
         # Ray's own errors, such as that of its memory monitor; a RayTaskError is what the worker has raised.
         is_ray = isinstance(error, ray.exceptions.RayError)
         is_lost = is_ray and not isinstance(error, ray.exceptions.RayTaskError)
+        self._evicted += isinstance(error, ray.exceptions.OutOfMemoryError)
         if is_lost or not actor.is_open:
             self._actors.remove(actor)
             ray.kill(actor.handle)  # it may only be out of reach, and must not write any more
