@@ -33,6 +33,15 @@ from tf_deepdeblur.training.strategy import is_chief, make_strategy
 from tf_deepdeblur.training.validation import Validation
 from tf_deepdeblur.training.workers import Workers
 
+# What TensorFlow raises in a step that another worker does not come to, depending on how that one was lost.
+_LOST_WORKER = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
 
 def train(config: TrainConfig, on_end: Callable[[InputError], None] = lambda error: None) -> dict[str, Any]:
     """Trains, or goes on training, what a configuration describes.
@@ -251,10 +260,11 @@ def _plain_errors(folder: RunFolder, workers: Workers) -> Iterator[None]:
         raise InputError(f"{folder.path}: cannot be written ({error}). Make room, then start again") from error
     except tf.errors.ResourceExhaustedError as error:
         raise InputError(f"out of memory ({_first_line(error)}); use a smaller `batch_size` or `patch_size`") from error
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.InternalError) as error:
+    except _LOST_WORKER as error:
         if workers.count == 1:
             raise
-        raise (workers.error or TemporaryError(f"TensorFlow lost another worker ({_first_line(error)})")) from error
+        lost = workers.wait_for_error()
+        raise (lost or TemporaryError(f"TensorFlow lost another worker ({_first_line(error)})")) from error
 
 
 def _first_line(error):

@@ -25,7 +25,7 @@ from tf_deepdeblur.training.cluster import Cluster
 _PATIENCE = 10.0  # seconds for an answer, and between two lines about who is missing
 # A machine that is gone, or a process that is stopped, does not close its connections. Less than a minute, so that all
 # others end within one; more than a busy machine takes to run a thread again.
-_SILENCE = 45.0
+_SILENCE = 30.0
 _SIGN_OF_LIFE = 5.0
 
 
@@ -54,6 +54,7 @@ class Workers:
         self._is_chief = cluster.index == 0
         self._shared: queue.Queue = queue.Queue()
         self._left = threading.Semaphore(0)
+        self._has_error = threading.Event()
         self._ends = threading.Lock()
         self._peers: dict[int, _Connection] = {}
         if len(cluster.addresses) > 1:
@@ -82,6 +83,14 @@ class Workers:
         if self.error is not None:
             raise self.error
         return value
+
+    def wait_for_error(self) -> InputError | None:
+        """``error``, which may need as long as a silent worker is waited for; None if there is none even then.
+
+        For an error of TensorFlow's: it notices lost workers too, some of them earlier, but does not name them.
+        """
+        self._has_error.wait(_SILENCE + _PATIENCE)
+        return self.error
 
     def __enter__(self) -> "Workers":
         return self
@@ -135,6 +144,7 @@ class Workers:
         if on_end is None:
             return
         self.error = error
+        self._has_error.set()
         if self._is_chief:
             _tell(self._peers, _end_message(error))
         self._shared.put(None)
