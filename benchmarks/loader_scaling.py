@@ -130,7 +130,7 @@ def _work(cores, source, path, augmented, patch_size, batch_size, seconds):
     from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
 
     if not augmented:
-        pipeline.augment = _only_convert
+        _leave_out_augmentation(pipeline)
     if source == "store":
         opened = pipeline.PackedStore(path)
         for index in range(len(opened)):
@@ -153,12 +153,15 @@ def _work(cores, source, path, augmented, patch_size, batch_size, seconds):
     os._exit(0)  # the dataset's threads would be waited for
 
 
-def _only_convert(blurry, sharp, rng, out):
-    for image, result in zip((blurry, sharp), out, strict=True):
-        result[...] = image
-        result *= 1 / 255
-        result -= 0.5
-    return tuple(out)
+def _leave_out_augmentation(pipeline):
+    import cv2
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, autograph=False)
+    def convert(patches, _):
+        return tf.unstack(tf.cast(tf.transpose(patches, [0, 1, 3, 4, 2]), tf.float32) / 255.0 - 0.5)
+
+    pipeline.arrange, pipeline.adjust = lambda patch, _, out: cv2.split(patch, list(out)), convert
 
 
 if __name__ == "__main__":

@@ -3,31 +3,31 @@ import pytest
 import tensorflow as tf
 from skimage.color import hsv2rgb, rgb2hsv
 
-from tf_deepdeblur.data.augment import add_noise, augment, flip_and_rotate, scale_saturation
-from tf_deepdeblur.data.counter_rng import CounterRNG
+from tf_deepdeblur.data.augment import Adjustment, Arrangement, adjust, arrange, draw, noise, scale_saturation
+from tf_deepdeblur.data.counter_rng import CounterRNG, normal_sequence
 
 PATCH = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 
 
 def augmented(blurry, sharp, number):
-    return augment(blurry, sharp, CounterRNG(3, number))
+    arrangement, adjustment = draw(CounterRNG(3, number), len(blurry))
+    patches = np.empty((2, 1, 3, *blurry.shape[:2]), np.uint8)
+    for patch, out in zip((blurry, sharp), patches[:, 0], strict=True):
+        arrange(patch, arrangement, out)
+    return [image[0].numpy() for image in adjust(patches, Adjustment(*(np.array([x]) for x in adjustment)))]
 
 
-def test_the_same_draws_give_the_same_pixels_eager_and_in_a_pipeline():
-    eager = augmented(PATCH, 255 - PATCH, 7)
-    dataset = tf.data.Dataset.range(7, 8).map(
-        lambda n: tf.numpy_function(lambda n: augmented(PATCH, 255 - PATCH, n), [n], [tf.float32, tf.float32])
-    )
-    for ours, theirs in zip(eager, next(iter(dataset)), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    assert not np.array_equal(eager[0], augmented(PATCH, 255 - PATCH, 8)[0])
+def noise_of(shape, numbers):
+    """Noise for images [S, S, 3] of these samples, as training draws it."""
+    drawn = [draw(CounterRNG(3, number), shape[0])[1] for number in numbers]
+    strengths, starts = (np.array([getattr(x, name) for x in drawn]) for name in ("noise", "starts"))
+    return tf.function(noise, jit_compile=True)((len(numbers), *shape), strengths, starts).numpy()
 
 
-def test_results_can_be_written_to_given_arrays():
-    out = [np.full((24, 24, 3), np.nan, np.float32) for _ in range(2)]
-    results = augment(PATCH, 255 - PATCH, CounterRNG(3, 7), out)
-    np.testing.assert_array_equal(results, augmented(PATCH, 255 - PATCH, 7))
-    assert results[0] is out[0]
+def test_the_same_draws_give_the_same_pixels():
+    first, again, other = (augmented(PATCH, 255 - PATCH, number) for number in (7, 7, 8))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first[0], other[0])
 
 
 def test_range_and_type():
@@ -49,24 +49,29 @@ def test_both_patches_are_changed_alike_except_for_the_noise():
 
 
 @pytest.mark.parametrize("coins", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
-def test_flips_and_rotation_equal_numpys(coins):
-    expected = PATCH
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+def test_flips_rotation_and_channel_order_equal_numpys(coins, order):
+    expected = PATCH[..., order]
     expected = np.flip(expected, 1) if coins[0] else expected
     expected = np.flip(expected, 0) if coins[1] else expected
     expected = np.rot90(expected) if coins[2] else expected
-    np.testing.assert_array_equal(flip_and_rotate(PATCH, coins), expected)
+    planes = np.empty((3, 24, 24), np.uint8)
+    arrange(PATCH, Arrangement(coins, np.array(order)), planes)
+    np.testing.assert_array_equal(planes, np.moveaxis(expected, -1, 0))
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.3, 1.5])
-def test_saturation_equals_scikit_images_way_through_hsv(factor):
+@pytest.mark.parametrize("is_compiled", [False, True])
+def test_saturation_equals_scikit_images_way_through_hsv(factor, is_compiled):
     image = PATCH.copy()
     image[0] = image[0, :, :1]  # grey
     image[1], image[2] = 0, 255
     hsv = rgb2hsv(image)
     hsv[..., 1] = np.minimum(hsv[..., 1] * factor, 1)
-    out = np.empty(image.shape, np.float32)
-    scale_saturation([np.ascontiguousarray(image[..., channel]) for channel in range(3)], factor, out)
-    np.testing.assert_allclose(out + 0.5, hsv2rgb(hsv), atol=2e-6)
+    planes = tf.stack([np.moveaxis(image, -1, 0)] * 2)
+    pair = tf.function(scale_saturation, jit_compile=is_compiled)(planes, tf.constant([factor, 1.0]))
+    np.testing.assert_allclose(pair[0], hsv2rgb(hsv), atol=2e-6)
+    np.testing.assert_allclose(pair[1], image / 255, atol=2e-6)
 
 
 def test_the_saturation_factor_is_uniform_between_a_half_and_three_halves():
@@ -87,18 +92,25 @@ def test_all_eight_geometries_and_six_channel_orders_occur():
 
 
 def test_noise_strength_varies_from_patch_to_patch():
-    stds = []
-    for number in range(50):
-        image = np.zeros((32, 32, 3), np.float32)
-        add_noise(image, CounterRNG(3, number))
-        stds.append(image.std() * 255)
+    strengths = [draw(CounterRNG(3, number), 32)[1].noise for number in range(50)]
+    stds = np.sqrt(2) * 255 * np.array(strengths)
     assert min(stds) < 0.5
     assert max(stds) > 3.0
 
 
+def test_noise_is_the_sum_of_two_stretches_of_normal_numbers():
+    """The sum that ``noise`` should be, by hand."""
+    length = 16 * 16 * 3
+    first, second = (normal_sequence(length, which) for which in range(2))
+    images = tf.function(noise, jit_compile=True)(
+        (2, 16, 16, 3), np.float32([0.5, 2]) / 255, np.int32([[7, 0], [0, 9]])
+    )
+    expected = [(first[7:][:length] + second[:length]) * 0.5, (first[:length] + second[9:][:length]) * 2]
+    np.testing.assert_allclose(images, np.reshape(expected, (2, 16, 16, 3)) / 255, atol=1e-7)
+
+
 def test_noise_is_normal_and_its_pixels_are_independent():
-    image = np.zeros((256, 256, 3), np.float32)
-    add_noise(image, CounterRNG(3, 0))
+    image = noise_of((256, 256, 3), [0])[0]
     noise = image / image.std()
     assert np.mean(noise) == pytest.approx(0, abs=0.01)
     assert np.mean(noise**3) == pytest.approx(0, abs=0.03)
@@ -108,8 +120,5 @@ def test_noise_is_normal_and_its_pixels_are_independent():
 
 
 def test_images_have_noise_of_their_own():
-    images = np.zeros((40, 64, 64, 3), np.float32)
-    for number, image in enumerate(images):
-        add_noise(image, CounterRNG(3, number))
-    correlations = np.corrcoef(images.reshape(40, -1)) - np.eye(40)
+    correlations = np.corrcoef(noise_of((64, 64, 3), range(8)).reshape(8, -1)) - np.eye(8)
     assert np.abs(correlations).max() < 0.05

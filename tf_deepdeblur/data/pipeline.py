@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur.data.augment import augment
+from tf_deepdeblur.data.augment import Adjustment, adjust, arrange, draw
 from tf_deepdeblur.data.counter_rng import EPOCHS, GROUPS, CounterRNG, permutation
 from tf_deepdeblur.data.packed import PackedStore
 from tf_deepdeblur.data.pairs import PairFolder
@@ -62,12 +62,8 @@ class TrainingSamples:
         self._crops_per_image = crops_per_image
         self.error: InputError | None = None
 
-    def sample(self, number: int, out: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Sample ``number``, from 0: a random crop of one pair, augmented.
-
-        Args:
-            number: the sample's number.
-            out: None, or two float32 arrays [S, S, 3] to write to.
 
         Returns:
             (blurry, sharp), float32 [S, S, 3] in [-0.5, 0.5].
@@ -75,14 +71,14 @@ class TrainingSamples:
         Raises:
             InputError: naming the file, if an image cannot be read.
         """
-        rng = CounterRNG(self._seed, number)
-        index = pair_index(number, len(self._source), self._seed, self._crops_per_image)
-        room = self._source.sizes[index] - self._patch_size + 1
-        top, left = (rng.uniforms(2) * room).astype(int).tolist()
-        return augment(*self._source.crop(index, top, left, self._patch_size), rng, out)
+        with tf.device("CPU"):
+            blurry, sharp = adjust(*self._cut([number]))
+        return blurry[0].numpy(), sharp[0].numpy()
 
     def batches(self, first_step: int, last_step: int, shard: Shard) -> tf.data.Dataset:
         """One batch per local replica and step, made by as many threads as there are cores.
+
+        Python's part is little and the same for any number of threads: draw numbers, and let OpenCV move bytes.
 
         Args:
             first_step: number of the first step.
@@ -93,34 +89,49 @@ class TrainingSamples:
             A dataset of (blurry, sharp), float32 [N, S, S, 3] in [-0.5, 0.5], N samples for each replica.
         """
         replica_batch = shard.batch_size // (shard.num_workers * shard.local_replicas)
-        shape = (replica_batch, self._patch_size, self._patch_size, 3)
 
-        def make(index):
+        def cut(index):
             step, replica = divmod(int(index), shard.local_replicas)
             first = step * shard.batch_size + (shard.worker * shard.local_replicas + replica) * replica_batch
-            blurry, sharp = _aligned(shape), _aligned(shape)
             try:
-                for position in range(replica_batch):
-                    self.sample(first + position, out=(blurry[position], sharp[position]))
+                patches, adjustment = self._cut(range(first, first + replica_batch))
             except InputError as error:
                 self.error = self.error or error
                 raise
-            return blurry, sharp
+            return patches, *adjustment
 
         def batch(index):
-            pair = tf.numpy_function(until_python_exits(make), [index], [tf.float32, tf.float32])
-            return tuple(tf.ensure_shape(images, shape) for images in pair)
+            patches, *adjustment = tf.numpy_function(
+                until_python_exits(cut), [index], [tf.uint8, tf.float32, tf.float32, tf.int32]
+            )
+            patches = tf.ensure_shape(patches, (2, replica_batch, 3, self._patch_size, self._patch_size))
+            shapes = Adjustment(replica_batch, replica_batch, (replica_batch, 2))
+            return adjust(patches, Adjustment(*map(tf.ensure_shape, adjustment, shapes)))
 
         indices = tf.data.Dataset.range(first_step * shard.local_replicas, last_step * shard.local_replicas)
         return indices.map(batch, num_parallel_calls=num_cores(), deterministic=True).prefetch(_PREFETCH)
 
+    def _cut(self, numbers):
+        """The arranged crops of samples, uint8 [2, N, 3, S, S], and what ``adjust`` is to do with them."""
+        size = self._patch_size
+        patches, adjustments = _aligned((2, len(numbers), 3, size, size)), []
+        for position, number in enumerate(numbers):
+            rng = CounterRNG(self._seed, number)
+            index = pair_index(number, len(self._source), self._seed, self._crops_per_image)
+            top, left = (rng.uniforms(2) * (self._source.sizes[index] - size + 1)).astype(int).tolist()
+            arrangement, adjustment = draw(rng, size)
+            for patch, out in zip(self._source.crop(index, top, left, size), patches[:, position], strict=True):
+                arrange(patch, arrangement, out)
+            adjustments.append(adjustment)
+        return patches, Adjustment(*map(np.array, zip(*adjustments, strict=True)))
+
 
 def _aligned(shape):
-    """An empty float32 array that TensorFlow takes over as it is; others it copies while all Python threads wait."""
-    size = 4 * int(np.prod(shape))
+    """An empty uint8 array that TensorFlow takes over as it is; others it copies while all Python threads wait."""
+    size = int(np.prod(shape))
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + size].view(np.float32).reshape(shape)
+    return memory[start : start + size].reshape(shape)
 
 
 def pair_index(number: int, num_pairs: int, seed: int, crops_per_image: int = 1) -> int:
