@@ -8,6 +8,7 @@ The classes are what ``DeblurGAN.compile`` takes. To try another loss, write a `
 sharp and of the restored images (adversarial loss), and returns one number or one for each image.
 """
 
+import math
 from typing import Any
 
 import keras
@@ -15,11 +16,11 @@ from keras import ops
 
 from tf_deepdeblur.pyramid import Tensor
 
-_LEAST_ERROR = 1e-4  # mean squared error of a PSNR of 40 dB: log_mse cares less and less for what lies below
+_LOG_MSE_KNEE = 1e-3  # mean squared error of a PSNR of 30 dB: log_mse cares less and less for what lies below
 _CONTENT_LOSSES = {
     "mse": lambda difference: ops.mean(ops.square(difference)),
     "mae": lambda difference: ops.mean(ops.abs(difference)),
-    "log_mse": lambda difference: ops.mean(ops.log1p(ops.mean(ops.square(difference), axis=(1, 2, 3)) / _LEAST_ERROR)),
+    "log_mse": lambda difference: ops.mean(ops.log1p(ops.mean(ops.square(difference), axis=(1, 2, 3)) / _LOG_MSE_KNEE)),
 }
 _ADVERSARIAL_LOSSES = {
     "non_saturating": lambda logits: ops.softplus(-logits),
@@ -32,12 +33,14 @@ register = keras.saving.register_keras_serializable(package="tf_deepdeblur")
 def content_loss(restored: list[Tensor], sharp: list[Tensor], kind: str = "mse") -> Tensor:
     """Multi-scale content loss, Eq. 4: 1/(2K) times the sum over the K scales of the mean error.
 
+    The restored pyramid comes first, unlike in Keras losses such as ``ContentLoss``.
+
     Args:
         restored: list of K tensors [N, H_k, W_k, 3], finest first.
         sharp: list of K tensors of the same shapes.
         kind: "mse", the paper's squared error per element; "mae", the absolute error of the authors' later recipe; or
-            "log_mse", log(1 + 10^4 x squared error) of each image. The latter rises and falls like the mean PSNR up to
-            40 dB, so an image with little blur counts as much as one with a long one; "mse" hardly sees it.
+            "log_mse", log(1 + 10^3 x squared error) of each image. Up to 30 dB that falls linearly as the PSNR rises,
+            so a slightly blurred image counts as much as a badly blurred one, which dominates "mse".
 
     Returns:
         A scalar: the mean over the batch.
@@ -48,6 +51,19 @@ def content_loss(restored: list[Tensor], sharp: list[Tensor], kind: str = "mse")
     error = _CONTENT_LOSSES[_checked("content_loss", kind, _CONTENT_LOSSES)]
     per_scale = [error(a - b) for a, b in zip(restored, sharp, strict=True)]
     return sum(per_scale) / (2 * len(per_scale))
+
+
+def undo_logarithm(content: float, kind: str) -> float:
+    """A content loss that is proportional to an error, which "log_mse" is not.
+
+    Args:
+        content: a result of ``content_loss``.
+        kind: that it was computed with.
+
+    Returns:
+        For "log_mse" the squared error with this loss, if all images and scales have the same; otherwise ``content``.
+    """
+    return _LOG_MSE_KNEE * math.expm1(2.0 * content) if kind == "log_mse" else content
 
 
 def discriminator_loss(sharp_logits: Tensor, restored_logits: Tensor) -> Tensor:

@@ -1,8 +1,10 @@
 import math
 
 import pytest
+import tensorflow as tf
 
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.losses import content_loss
 from tf_deepdeblur.training.divergence import DivergenceGuard
 
 LAST = "the last good checkpoint is step-7"
@@ -49,3 +51,16 @@ def test_losses_near_zero_may_rise():
     guard(0.0).check(8, {"content_loss": 9e-4}, LAST)
     with pytest.raises(InputError, match="adversarial_loss is 700"):
         guard(0.0, name="adversarial_loss").check(8, {"adversarial_loss": 700.0}, LAST)
+
+
+def test_the_logarithm_of_log_mse_does_not_hide_a_diverging_error():
+    """The error is what is a thousand times its median: the loss itself can hardly become fifty."""
+
+    def loss(error):
+        return float(content_loss([tf.fill([1, 4, 4, 3], error**0.5)], [tf.zeros([1, 4, 4, 3])], "log_mse"))
+
+    watched = DivergenceGuard(1000.0, "log_mse")
+    watched.remember({"content_loss": loss(2e-3)})
+    watched.check(8, {"content_loss": loss(1.9)}, LAST)
+    with pytest.raises(InputError, match=r"content_loss is 3\.83 at step 8, and its median was 0\.549"):
+        watched.check(8, {"content_loss": loss(2.1)}, LAST)

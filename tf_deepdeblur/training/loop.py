@@ -114,7 +114,7 @@ class _Run:
         self._is_chief = is_chief(strategy)
         self._has_workers = config.runtime.strategy == "multi_worker"
         self._checkpoints, self._first_step, self._origin = restore_or_initialise(config, folder, model)
-        self._guard = DivergenceGuard(config.optimizer.divergence_factor)
+        self._guard = DivergenceGuard(config.optimizer.divergence_factor, config.loss.content_loss)
         self._scores = {}
         self._report = None
         self._validation = None
