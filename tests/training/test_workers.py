@@ -146,7 +146,7 @@ def test_a_worker_that_falls_silent_is_lost(clusters, monkeypatch):
     monkeypatch.setattr(module, "_SIGN_OF_LIFE", 0.05)
     monkeypatch.setattr(module, "_SILENCE", 0.5)
     enough = threading.Event()
-    members = [Member(cluster, lambda workers: enough.wait(10)) for cluster in clusters]
+    members = [Member(cluster, lambda workers: (workers.share(int), enough.wait(10))) for cluster in clusters]
     for member in members:
         member.start()
     while not all(hasattr(member, "workers") for member in members):
@@ -159,6 +159,19 @@ def test_a_worker_that_falls_silent_is_lost(clusters, monkeypatch):
         assert str(member.told[0]) == f"{clusters[0].name(1)} was lost"
         assert member.workers.wait_for_error() is member.told[0]
     enough.set()
+
+
+def test_silence_means_nothing_while_tensorflow_connects_the_workers(clusters, monkeypatch):
+    monkeypatch.setattr(module, "_SIGN_OF_LIFE", 10.0)
+    monkeypatch.setattr(module, "_SILENCE", 0.5)
+
+    def work(workers):
+        time.sleep(0.9)
+        return workers.share(lambda: 5)
+
+    members = [Member(cluster, work) for cluster in clusters]
+    together(*members)
+    assert [(member.result, member.raised) for member in members] == [(5, None)] * 3
 
 
 @pytest.mark.parametrize("gone", [0, 1])

@@ -27,7 +27,7 @@ from tf_deepdeblur.training.logs import Report
 from tf_deepdeblur.training.precision import Precision, record_precision, training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Data, build_model, learning_rate, open_data
-from tf_deepdeblur.training.signals import stop_signals
+from tf_deepdeblur.training.signals import stop_signals, time_limit
 from tf_deepdeblur.training.start import restore_or_initialise
 from tf_deepdeblur.training.strategy import is_chief, make_strategy
 from tf_deepdeblur.training.validation import Validation
@@ -85,7 +85,12 @@ def _train(config, folder, data, workers):
     """``train`` when all workers are there."""
     if config.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = make_strategy(config.runtime.strategy, config.runtime.virtual_devices)
+    connecting = contextlib.nullcontext()
+    if workers.count > 1:
+        lost = with_remedy(TemporaryError("another worker was lost before TensorFlow had connected them"), folder)
+        connecting = time_limit(config.runtime.worker_timeout, str(lost))
+    with connecting:
+        strategy = make_strategy(config.runtime.strategy, config.runtime.virtual_devices)
     if config.optimizer.batch_size % strategy.num_replicas_in_sync:
         raise InputError(f"`batch_size` must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
     precision = Precision(*workers.share(lambda: training_precision(config)))

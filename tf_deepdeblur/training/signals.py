@@ -1,7 +1,8 @@
-"""Ending a run on request: SIGTERM and Ctrl-C."""
+"""Ending a run: on request (SIGTERM and Ctrl-C), or when it is stuck."""
 
 import contextlib
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 
@@ -25,3 +26,15 @@ def stop_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float, message: str) -> Iterator[None]:
+    """Writes a message to stderr and kills this process (SIGKILL), if the block takes longer.
+
+    For TensorFlow's waiting for other workers: for an hour it holds Python's lock and takes no signal. So another
+    process watches, which ends when its input does: after the block, or with this process.
+    """
+    script = 'timeout "$1" cat; if [ $? -eq 124 ]; then echo "$2" >&2; kill -9 "$PPID"; fi'
+    with subprocess.Popen(["sh", "-c", script, "sh", str(seconds), message], stdin=subprocess.PIPE):
+        yield

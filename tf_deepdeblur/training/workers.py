@@ -55,6 +55,8 @@ class Workers:
         self._shared: queue.Queue = queue.Queue()
         self._left = threading.Semaphore(0)
         self._has_error = threading.Event()
+        # Until TensorFlow has connected the workers: it holds Python's lock meanwhile, and a process says nothing.
+        self._silence = max(timeout, _SILENCE)
         self._ends = threading.Lock()
         self._peers: dict[int, _Connection] = {}
         if len(cluster.addresses) > 1:
@@ -72,22 +74,27 @@ class Workers:
     def share(self, make: Callable[[], Any]) -> Any:
         """The chief's result of ``make``, which other workers do not call; something that JSON can express.
 
+        Call it when TensorFlow has connected the workers: from then on, one that is silent is lost.
+
         Raises:
             InputError: if the chief is lost before.
         """
         if self._is_chief:
             value = make()
             _tell(self._peers, {"shared": value})
-            return value
-        value = self._shared.get()
+        else:
+            value = self._shared.get()
         if self.error is not None:
             raise self.error
+        for peer in self._peers.values():
+            peer.heard = time.monotonic()
+        self._silence = _SILENCE
         return value
 
     def wait_for_error(self) -> InputError | None:
-        """``error``, which may need as long as a silent worker is waited for; None if there is none even then.
+        """``error``, or None if there is none after the time that a silent worker is given.
 
-        For an error of TensorFlow's: it notices lost workers too, some of them earlier, but does not name them.
+        TensorFlow notices lost workers too, some of them earlier, but does not name them.
         """
         self._has_error.wait(_SILENCE + _PATIENCE)
         return self.error
@@ -131,14 +138,18 @@ class Workers:
         error = _lost(self._cluster, index)
         with contextlib.suppress(OSError, ValueError):
             while True:
-                message = peer.receive()
+                is_readable = select.select([peer], [], [], 0.5)[0]
+                if not is_readable and time.monotonic() - peer.heard > self._silence:
+                    break
+                message = peer.receive_any() if is_readable else {}
                 if "left" in message:
                     self._left.release()
                     return
                 if "end" in message:
                     error = _error(message)
                     break
-                self._shared.put(message["shared"])
+                if "shared" in message:
+                    self._shared.put(message["shared"])
         with self._ends:
             on_end, self._on_end = self._on_end, None
         if on_end is None:
@@ -162,7 +173,7 @@ class _Connection:
     def __init__(self, connection: socket.socket):
         self.heard: float | None = None
         self._socket = connection
-        self._lines = connection.makefile("rb")
+        self._lines = connection.makefile("rb", buffering=0)  # for ``select``, which does not see a buffer
         self._sends = threading.Lock()
         self._is_closed = threading.Event()
         threading.Thread(target=self._live, daemon=True).start()
@@ -232,10 +243,7 @@ def _roll_call(cluster, facts, deadline):
 
 
 def _gather(cluster, server, deadline):
-    """The connections of all other workers and their facts, {index: ...}.
-
-    One that is gone may come back, but within the time after which one that is silent counts as lost.
-    """
+    """The connections of all other workers and their facts, {index: ...}; one that is gone may soon come back."""
     expected = range(1, len(cluster.addresses))
     peers, facts, heard = {}, {}, {}
     said = time.monotonic()
