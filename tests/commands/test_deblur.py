@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.synthesis.videos import write_video
+from tf_deepdeblur import commands
 from tf_deepdeblur.io.photo import read_photo
 from tf_deepdeblur.models import saving
 from tf_deepdeblur.models.generator import Generator
@@ -47,7 +48,7 @@ def test_a_run_from_end_to_end(run_here, monkeypatch, model, tmp_path):
     assert finished.stdout == "2 restored, 1 failed; written to out\n"
     assert (
         finished.stderr.splitlines()[-1]
-        == "in/bad.png: is not a picture, or is damaged; look whether another program opens it"
+        == "in/bad.png: is not a picture, or is damaged; check whether another program opens it"
     )
     assert "Traceback" not in finished.stderr
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file() and not path.name.startswith(".")]
@@ -117,6 +118,16 @@ def test_exit_code_1_and_one_line_without_a_model(run_here, tmp_path, monkeypatc
         "deepdeblur deblur: absent.keras: no such file; give a trained model\n",
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_network_is_loaded_for_nothing(run_here, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(commands, "load_deblurrer", lambda *_: pytest.fail("was loaded"))
+    monkeypatch.chdir(tmp_path)
+    absent = run_here("deblur", f"--model={model}", "phto.png")
+    assert (absent.returncode, absent.stderr) == (1, "phto.png: no such file or folder\n")
+    (tmp_path / "file").touch()
+    unwritable = run_here("deblur", f"--model={model}", "--output_dir=file", "phto.png")
+    assert "file: cannot be written to (File exists); choose another --output_dir" in unwritable.stderr
 
 
 def test_the_tasks_of_a_slurm_array_restore_a_shard_each(run_here, model, tmp_path, monkeypatch):

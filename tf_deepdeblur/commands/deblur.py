@@ -64,14 +64,14 @@ def main(argv: Sequence[str]) -> int:
 
     tile = _TILE.value if _TILE.value == "auto" else int(_TILE.value)
     load = functools.partial(commands.load_deblurrer, cli.find_model(_MODEL.value), tile)
-    deblur = None if cluster else load(_PRECISION.value)
     plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value, shard)
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
     output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)
+    failures = plan.failures
     if cluster:
-        failures = plan.failures + restore_files_on(cluster, load, plan.jobs, output, _PRECISION.value)
-    else:
-        failures = plan.failures + restore_files(deblur, plan.jobs, output)
+        failures = failures + restore_files_on(cluster, load, plan.jobs, output, _PRECISION.value)
+    elif plan.jobs:  # else nothing is loaded, which takes minutes where an int8 network is made first
+        failures = failures + restore_files(load(_PRECISION.value), plan.jobs, output)
     for line in failures:
         sys.stderr.write(cli.as_line(line) + "\n")
     num_restored = len(plan.jobs) + len(plan.failures) - len(failures)
