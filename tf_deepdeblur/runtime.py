@@ -82,7 +82,7 @@ def choose_precision(requested: str) -> str:
 
 
 def alternating_seconds(works: Mapping[_Name, Callable[[], object]], trials: int) -> dict[_Name, float]:
-    """The least seconds that each of several functions takes.
+    """The shortest time that each of several functions takes, in seconds.
 
     They are called in turns, so that all of them meet the same machine, after one call each that is not timed: it may
     trace or compile.
@@ -101,7 +101,7 @@ def alternating_seconds(works: Mapping[_Name, Callable[[], object]], trials: int
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that are free on the first GPU, or in the machine if it has none; None if nobody can tell."""
+    """Bytes of memory that are free on the first GPU, or in the machine if it has none; None if unknown."""
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
@@ -115,7 +115,9 @@ def free_memory() -> int | None:
         free += [int(found[1]) * 1024] if found else []
     with contextlib.suppress(OSError, ValueError):  # a container's limit (control groups, version 2), if it has one
         limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-        free.append(limit - used)
+        # Files that were read count as used memory, too; the kernel gives up those that it calls inactive when needed.
+        found = re.search(r"^inactive_file (\d+)$", Path("/sys/fs/cgroup/memory.stat").read_text(), re.MULTILINE)
+        free.append(limit - used + (int(found[1]) if found else 0))
     return min(free, default=None)
 
 
