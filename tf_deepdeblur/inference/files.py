@@ -22,11 +22,18 @@ from tf_deepdeblur.io.photo import PHOTO_SUFFIXES
 from tf_deepdeblur.io.video import VIDEO_SUFFIXES
 from tf_deepdeblur.shards import ALL, Shard
 
-# Pictures and videos that are not supported: in a folder they are named, not passed over.
-_REFUSED_SUFFIXES = frozenset(
-    {".gif", ".avif", ".jxl", ".jp2", ".psd", ".dng", ".wmv", ".flv", ".mpg", ".mpeg", ".3gp"}
-)
-_SUFFIXES = PHOTO_SUFFIXES | VIDEO_SUFFIXES | _REFUSED_SUFFIXES
+# Pictures and videos that are not supported, with what to do: in a folder they are named, not passed over. Of raw files
+# Pillow would read the small preview.
+_REMEDIES = {
+    "is a raw file; convert it to TIFF or JPEG first": (
+        ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .raf .pef .srw .raw"
+    ),
+    "is not supported; save it as PNG, JPEG, WebP, TIFF or BMP": ".avif .jxl .jp2 .psd",
+    "is not supported; save it as PNG, JPEG, WebP, TIFF or BMP, an animation as MP4": ".gif",
+    "is not supported; convert it to MP4 first": ".wmv .flv .mpg .mpeg .3gp",
+}
+_REFUSED = {suffix: remedy for remedy, suffixes in _REMEDIES.items() for suffix in suffixes.split()}
+_SUFFIXES = PHOTO_SUFFIXES | VIDEO_SUFFIXES | _REFUSED.keys()
 _RECORD = ".made_from.jsonl"
 
 
@@ -96,6 +103,8 @@ def plan_jobs(
     jobs, failures, num_skipped = [], search.failures, 0
     for job in found:
         try:
+            if job.source.suffix.lower() in _REFUSED:
+                raise InputError(_REFUSED[job.source.suffix.lower()])
             if _real(job.target) in sources:
                 raise InputError(f"{job.target} is an input and is not overwritten; choose another `output_dir`")
             if first[job.target] is not job:
@@ -207,12 +216,12 @@ def _require_same_source(job, recorded):
     if isinstance(source, str):
         known = f"{job.target} was made from {os.path.normpath(job.target.parent / source)}"
     else:
-        known = f"{job.target} exists already and nobody knows from what it was made"
+        known = f"{job.target} exists already and its source is unknown"
     raise InputError(f"{known}; choose another `output_dir` or remove it")
 
 
 def record_source(job: Job) -> None:
-    """Records from what a file is made that is about to be written.
+    """Records which source a file is made from, before the file is written.
 
     Raises:
         InputError: if another program just wrote that file, from another source, or the record cannot be written.
