@@ -52,7 +52,7 @@ def tree(tmp_path):
         ".hidden.png",
         "._a.png",
         "clip.mp4",
-        "old.gif",
+        "old.webp",
         "sub/a.png",
         "x.png/c.tif",
     ):
@@ -73,11 +73,24 @@ def plan(tmp_path):
 
 
 def test_a_folder_is_searched_for_pictures_and_videos(plan, tree):
-    assert plan(tree) == (["a.png", "b.JPG", "clip.mp4", "old.gif"], [])
+    assert plan(tree) == (["a.png", "b.JPG", "clip.mp4", "old.webp"], [])
+
+
+def test_what_is_not_supported_is_named_with_a_remedy(plan, tree):
+    # A raw file is a TIFF file whose first picture is a small preview.
+    Image.fromarray(noise()).save(tree / "raw.DNG", "TIFF")
+    (tree / "old.gif").touch()
+    names, failures = plan(tree)
+    assert names == ["a.png", "b.JPG", "clip.mp4", "old.webp"]
+    assert failures == [
+        f"{tree / 'old.gif'}: is not supported; save it as PNG, JPEG, WebP, TIFF or BMP, an animation as MP4",
+        f"{tree / 'raw.DNG'}: is a raw file; convert it to TIFF or JPEG first",
+    ]
+    assert plan(tree / "raw.DNG") == ([], failures[1:])
 
 
 def test_what_is_given_twice_is_restored_once(plan, tree):
-    assert plan(tree / "a.png", tree, tree) == (["a.png", "b.JPG", "clip.mp4", "old.gif"], [])
+    assert plan(tree / "a.png", tree, tree) == (["a.png", "b.JPG", "clip.mp4", "old.webp"], [])
     names, failures = plan(tree, tree / "sub", recursive=True)
     assert (names[4], failures) == ("sub/a.png", [])
 
@@ -104,7 +117,7 @@ def test_two_files_of_one_name_meet_although_they_are_in_different_shards(plan, 
 
 
 def test_recursive_keeps_the_folders(plan, tree):
-    names = ["a.png", "b.JPG", "clip.mp4", "old.gif", "sub/a.png", "x.png/c.tif"]
+    names = ["a.png", "b.JPG", "clip.mp4", "old.webp", "sub/a.png", "x.png/c.tif"]
     assert plan(tree, recursive=True) == (names, [])
 
 
@@ -147,7 +160,7 @@ def test_a_file_of_unknown_origin_is_not_replaced(plan, tree, tmp_path):
     (tmp_path / "out" / "a.png").write_text("somebody's")
     names, (failure,) = plan(tree / "a.png", tree / "b.JPG")
     assert names == ["b.JPG"]
-    why = "exists already and nobody knows from what it was made; choose another `output_dir` or remove it"
+    why = "exists already and its source is unknown it was made; choose another `output_dir` or remove it"
     assert failure == f"{tree / 'a.png'}: {tmp_path / 'out' / 'a.png'} {why}"
 
 
@@ -159,7 +172,7 @@ def test_a_file_that_appears_while_another_is_restored_is_not_replaced(tree, tmp
         return image
 
     (failure,) = restore_files(late, plan_jobs([tree / "a.png"], tmp_path / "out").jobs, Output())
-    assert "nobody knows from what it was made" in failure
+    assert "its source is unknown it was made" in failure
     assert (tmp_path / "out" / "a.png").read_text() == "somebody's"
 
 
@@ -493,6 +506,13 @@ def test_comparisons_show_before_and_after(folder, restore, tmp_path):
     assert read_photo(tmp_path / "compare" / "grey.png.jpg").is_grey
 
 
+@pytest.mark.parametrize("shape", [(65_501, 1), (1, 32_760)])
+def test_comparisons_that_jpeg_cannot_hold_are_png_files(folder, restore, tmp_path, shape):
+    Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(folder / "a.png")
+    assert restore(comparisons=tmp_path / "compare") == []
+    assert read_photo(tmp_path / "compare" / "a.png.png").image.shape == (shape[0], 2 * shape[1] + 4, 3)
+
+
 def test_a_video_is_restored_frame_by_frame(folder, restore, tmp_path):
     with av.open(str(folder / "clip.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=10, options={"crf": "5"})
@@ -514,7 +534,8 @@ def test_names_of_255_bytes_are_restored_and_compared_as_far_as_possible(folder,
     Image.fromarray(noise()).save(folder / name)
     assert restore() == []
     (failure,) = restore(comparisons=tmp_path / "compare")  # there is no room for one more suffix
-    assert failure.endswith("cannot be written (File name too long)")
+    comparison = tmp_path / "compare" / f"{name}.jpg"
+    assert failure == f"{folder / name}: is restored, but {comparison} cannot be written (File name too long)"
     assert written(tmp_path) == [name]
 
 

@@ -5,6 +5,7 @@ the last one encoded and written, each in a thread; a video's decoder and encode
 """
 
 import contextlib
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
 from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
-_WIDEST_JPEG = 65_500
+_LONGEST_JPEG_SIDE = 65_500
 _FRAMES = 4  # that are decoded ahead of the network, and as many that wait to be encoded
 
 Deblur = Callable[[np.ndarray, Callable[[float], object]], np.ndarray]
@@ -116,7 +117,7 @@ def _write_photo(job, output, photo, image, outcome):
             restored = restored.without_metadata()
         try:
             content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
-        except ValueError as error:  # EXIF data beyond what the format holds
+        except (ValueError, TypeError, LookupError, struct.error) as error:  # EXIF data beyond what the format holds
             raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
         job.target.parent.mkdir(parents=True, exist_ok=True)
         record_source(job)
@@ -150,13 +151,17 @@ def _restore_frames(deblur, reader, writer, advance):
 
 
 def _compare(job, output, before, after):
-    """Writes a JPEG before | after; what is too wide for JPEG is a PNG."""
+    """Writes a JPEG before | after; what is too long for JPEG is a PNG."""
     joined = side_by_side([to_eight_bits(before.image), to_eight_bits(after.image)])
-    kind = "JPEG" if joined.shape[1] <= _WIDEST_JPEG else "PNG"
+    kind = "JPEG" if max(joined.shape) <= _LONGEST_JPEG_SIDE else "PNG"
     path = output.comparisons / f"{job.name}.{'jpg' if kind == 'JPEG' else 'png'}"
-    path.parent.mkdir(parents=True, exist_ok=True)
     picture = Photo(joined, is_grey=after.is_grey, format=kind, icc_profile=after.icc_profile)
-    write_photo(path, picture, output.quality)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_photo(path, picture, output.quality)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{job.source}: is restored, but {path} cannot be written ({reason})") from error
 
 
 def megapixels(job: Job) -> float:
