@@ -202,6 +202,17 @@ def test_more_than_8_bits_are_kept(tmp_path, codec):
         assert np.abs(next(iter(reader)).image.astype(int) - frames[0].image).mean() < 600
 
 
+def test_fewer_than_8_bits_become_8(tmp_path):
+    make_video(tmp_path / "a.avi", sound=False, codec="rawvideo", pix_fmt="rgb555le")
+    with VideoReader(str(tmp_path / "a.avi")) as reader:
+        frames = [frame.image for frame in reader]
+        assert {frame.dtype for frame in frames} == {np.dtype(np.uint8)}
+        with VideoWriter(str(tmp_path / "b.mp4"), reader) as writer:
+            writer.write(frames[0], 0)
+        with pytest.raises(InputError, match=r"c\.gif: no video has the suffix '\.gif'; use \.mp4, "):
+            VideoWriter(str(tmp_path / "c.gif"), reader)
+
+
 def test_odd_sizes_and_webm(tmp_path):
     source, target = tmp_path / "source.webm", tmp_path / "target.webm"
     make_video(source, codec="libvpx-vp9", pix_fmt="yuv444p", size=(47, 63))

@@ -93,7 +93,7 @@ class VideoReader:
                 pts = frame.pts if has_clock and frame.pts is not None else due
                 size = size or {"width": frame.width, "height": frame.height}
                 bits = max(component.bits for component in frame.format.components)
-                image = frame.to_ndarray(format="rgb24" if bits == 8 else "rgb48le", **size)
+                image = frame.to_ndarray(format="rgb24" if bits <= 8 else "rgb48le", **size)
                 yield Frame(self.upright(image, frame), pts)
                 count, due = count + 1, pts + step
         except (av.error.FFmpegError, MemoryError) as error:
@@ -134,7 +134,10 @@ class VideoWriter:
         InputError: naming the file, if such a video cannot be written.
     """
 
-    def __init__(self, path: Path, source: VideoReader, keep_metadata: bool = True):
+    def __init__(self, path: str | os.PathLike, source: VideoReader, keep_metadata: bool = True):
+        path = Path(path)
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            raise InputError(f"{path}: no video has the suffix {path.suffix!r}; use {', '.join(_CONTAINERS)}")
         self._source = source
         self._files = contextlib.ExitStack()
         self._path = path
@@ -278,7 +281,7 @@ def _open(path):
         return av.open(f"file:{path}", container_options=_OPEN, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = f"cannot be read as a video ({_reason(error)})" if Path(path).stat().st_size else "is empty"
-        raise InputError(f"{path}: {reason}; copy it again from where it came, or leave it out") from error
+        raise InputError(f"{path}: {reason}; copy it again from the original, or leave it out") from error
 
 
 def _reason(error):
