@@ -367,6 +367,7 @@ def test_a_run_without_a_checkpoint_and_an_exports_folder_say_what_to_do(tmp_pat
     (tmp_path / "run" / "config.cfg").touch()
     with pytest.raises(InputError, match=r"run: this run has no generator\.keras yet; wait for its first checkpoint"):
         find_model(tmp_path / "run")
-    (tmp_path / "out" / "saved_model").mkdir(parents=True)
-    with pytest.raises(InputError, match=rf"; give {tmp_path}/out/saved_model$"):
-        find_model(tmp_path / "out")
+    for name in ("tiles_int8", "saved_model"):  # the latter if there are both
+        (tmp_path / "out" / name).mkdir(parents=True)
+        with pytest.raises(InputError, match=rf"; give {tmp_path}/out/{name}$"):
+            find_model(tmp_path / "out")

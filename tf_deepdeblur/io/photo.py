@@ -219,11 +219,11 @@ def _reason(path, error):
     if isinstance(error, OSError) and error.errno is not None:
         return f"cannot be read ({error.strerror})"
     if path.stat().st_size == 0:
-        return "is empty; copy it again from where it came"
+        return "is empty; copy it again from the original"
     if isinstance(error, Image.UnidentifiedImageError):
-        return "is not a picture, or is damaged; look whether another program opens it"
+        return "is not a picture, or is damaged; check whether another program opens it"
     words = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"cannot be read as a picture ({words}); copy it again from where it came"
+    return f"cannot be read as a picture ({words}); copy it again from the original"
 
 
 def _eight_bit_pixels(path, image):

@@ -16,6 +16,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG
 
+from tf_deepdeblur.errors import InputError
+
 _BITS, _COMPRESSION, _PHOTOMETRIC, _STRIPS, _CHANNELS, _ROWS, _STRIP_BYTES = 258, 259, 262, 273, 277, 278, 279
 _WIDTH, _HEIGHT, _PLANAR, _PREDICTOR, _TILES, _EXTRA, _SAMPLE_FORMAT, _ICC = 256, 257, 284, 317, 322, 338, 339, 34675
 _STRAIGHT_ALPHA = 2
@@ -43,18 +45,19 @@ def read_16_bits(path: str | os.PathLike, image: Image.Image) -> np.ndarray:
         image: the same file, opened by PIL.
 
     Raises:
-        ValueError: saying what is not supported or damaged.
+        InputError: saying what is not supported.
+        ValueError: saying what is damaged.
         Exception: whatever the decoders raise for a damaged file.
     """
     if image.format == "PNG":
         return tf.io.decode_png(tf.io.read_file(str(path)), dtype=tf.uint16).numpy()
     tags = image.tag_v2
     if _TILES in tags:
-        raise ValueError("16-bit TIFF in tiles is not supported; save it in strips")
+        raise InputError("16-bit TIFF in tiles is not supported; save it in strips")
     if tags.get(_PHOTOMETRIC) not in (1, 2):
-        raise ValueError("16-bit TIFF must be RGB or grey")
+        raise InputError("16-bit TIFF must be RGB or grey; save it as RGB")
     if set(tags.get(_EXTRA, (_STRAIGHT_ALPHA,))) != {_STRAIGHT_ALPHA} or tags.get(_CHANNELS, 1) == 2:
-        raise ValueError("16-bit TIFF with more than RGB and straight alpha is not supported")
+        raise InputError("16-bit TIFF with more than RGB and straight alpha is not supported; save it as RGB")
     if tags.get(_COMPRESSION, 1) == 1 and not _has_all_rows(tags):
         raise ValueError("it is truncated or damaged")  # FFmpeg would fill it up with black
     import av  # photographs need it for nothing else

@@ -122,7 +122,8 @@ def find_model(model: str | os.PathLike) -> Path:
             return path
         if (path / "config.cfg").is_file():
             raise InputError(f"{path}: this run has no generator.keras yet; wait for its first checkpoint")
-        remedy = f"give {path / 'saved_model'}" if (path / "saved_model").is_dir() else "give one that has"
+        exports = (path / "saved_model", *sorted(path.glob("tiles_*")), *sorted(path.glob("*.tflite")))
+        remedy = next((f"give {export}" for export in exports if export.exists()), "give one that has")
         raise InputError(
             f"{path}: has neither generator.keras (a training run) nor saved_model.pb (an export); {remedy}"
         )
