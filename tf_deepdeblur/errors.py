@@ -1,4 +1,4 @@
-"""The exceptions for what the user, or whoever starts programs for the user, can mend."""
+"""The exceptions for what the user, or whoever starts programs for the user, can fix."""
 
 
 class InputError(ValueError):

@@ -183,7 +183,7 @@ def test_a_halved_tile_is_kept_for_the_next_image(small, warnings):
 
 
 def test_no_memory_at_all_is_an_error_and_ends(small, warnings):
-    with pytest.raises(InputError, match="memory does not suffice even for tiles of"):
+    with pytest.raises(InputError, match="not enough memory even for tiles of"):
         exhausted(small, 128, limit=10)(random_image(128, 128))
 
 

@@ -31,8 +31,10 @@ _MODEL = flags.DEFINE_string(
     "model", None, "A run folder, a .keras file or hf://user/name; default: the network that comes with the package."
 )
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "exported", "Folder to write to.")
-_SAVED_MODEL = flags.DEFINE_bool("saved_model", False, "Write a SavedModel; default: this and TFLite files.")
-_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files; default: these and a SavedModel.")
+_SAVED_MODEL = flags.DEFINE_bool(
+    "saved_model", False, "Write a SavedModel; with no format named, this and TFLite files."
+)
+_TFLITE = flags.DEFINE_bool("tflite", False, "Write TFLite files; with no format named, these and a SavedModel.")
 _TILES = flags.DEFINE_bool("tiles", False, "Write TFLite files that restore images of any size tile by tile.")
 _WEB = flags.DEFINE_bool(
     "web", False, "Write a page for browsers, with tiles: int8 ones unless --quantize says otherwise."

@@ -1,6 +1,6 @@
 """Static 8-bit quantisation of a float TFLite model of the generator.
 
-Integer are the convolutions and the sums of the ResBlocks: nearly all of the arithmetic. The steps where eight bits
+The convolutions and the ResBlocks' sums become integer: nearly all of the arithmetic. The steps where eight bits
 would be visible stay float: pixels to float, the pyramid, what passes between scales, the last convolution, the
 addition of the blurry image and the rounding. A feature map that is constant stays constant, and so does a flat image.
 """

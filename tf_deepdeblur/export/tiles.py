@@ -141,9 +141,9 @@ def _scale_ranges(generator, ranges):
 
 
 def _bytes_per_pixel(generator, quantize, pointer):
-    """Memory that LiteRT takes for each pixel of a window, with pointers of so many bytes, as it was measured.
+    """Memory that LiteRT takes for each pixel of a window, with pointers of that many bytes, as measured.
 
-    Most of it are the pointers: each convolution keeps one for every pixel that an output pixel sees.
+    Most of it is pointers: each convolution keeps one for every pixel that an output pixel sees.
     """
     convolutions = 2 * generator.num_res_blocks + 2
     return convolutions * generator.kernel_size**2 * pointer + generator.filters * (8 if quantize == "int8" else 16)

@@ -28,7 +28,7 @@ def restore_files_on(
             ``functools.partial(Deblurrer.load, "generator.keras", "auto")``.
         jobs: of ``plan_jobs``.
         output: how files are written.
-        precision: of ``Deblurrer.load``; what is decided by trial, or made first, is so once, by one actor.
+        precision: of ``Deblurrer.load``; trials and the int8 export run once, on one actor.
 
     Returns:
         One line for every file that failed, beginning with its name.

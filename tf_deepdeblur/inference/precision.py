@@ -49,7 +49,7 @@ def candidate_precisions() -> tuple[str, ...]:
 
 
 def trial_seconds(deblurrers: Mapping[str, Callable[[np.ndarray], np.ndarray]]) -> dict[str, float]:
-    """The fewest seconds that functions on images take for one of 256x256 pixels."""
+    """The shortest time, in seconds, that functions on images take for one of 256x256 pixels."""
     image = np.full((_PICTURE_SIDE, _PICTURE_SIDE, 3), 128, np.uint8)  # the time does not depend on what it shows
     works = {name: functools.partial(deblur, image) for name, deblur in deblurrers.items()}
     return alternating_seconds(works, _PICTURE_TRIALS)

@@ -2,8 +2,8 @@
 
 The whole network sees 572 pixels around a pixel, but each scale alone only 80 of its own pixels (radius 2 times 40
 convolutions), and what passes from one scale to the next is a 3-channel image. So the scales run one after the other,
-coarsest first, each tile by tile with a halo of the scale's own radius. Of whole images there are in memory only the
-integers in and out, the coarser levels of the pyramid and the last latent image.
+coarsest first, each tile by tile with a halo of the scale's own radius. The only whole images in memory
+are the integers in and out, the coarser levels of the pyramid and the last latent image.
 """
 
 from collections.abc import Callable
@@ -70,14 +70,14 @@ def halved_side(side: int, error: Exception) -> int:
         InputError: if these are the smallest already.
     """
     if side // 2 < SMALLEST_TILE:
-        raise InputError(f"memory does not suffice even for tiles of {side} pixels; free some of it") from error
+        raise InputError(f"not enough memory even for tiles of {side} pixels; free some of it") from error
     half = side // 4 * 2
     logging.warning("Out of memory with tiles of %d pixels: going on with %d", side, half)
     return half
 
 
 def as_float(window: np.ndarray) -> tf.Tensor | np.ndarray:
-    """[H, W, 3] integers, or float32 that are so already -> float32 [1, H, W, 3]."""
+    """[H, W, 3] integers, or float32, unchanged -> float32 [1, H, W, 3]."""
     return window[None] if window.dtype == np.float32 else to_float(window[None])
 
 

@@ -36,7 +36,7 @@ class Span(NamedTuple):
 
     @property
     def cut(self) -> tuple[int, int]:
-        """(before, behind): 1 where what is seen ends inside the image, 0 where the image ends with it."""
+        """(before, after): 1 where what is seen ends inside the image, 0 where the image ends with it."""
         return int(self.low > 0), int(self.high < self.length)
 
     @property

@@ -59,6 +59,8 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 def read_image(path: str | os.PathLike) -> np.ndarray:
     """An image file as uint8 RGB [H, W, 3]; grey becomes three equal channels, 16 bits become 8, alpha is dropped.
 
+    The EXIF orientation is not applied: photographs are read by ``photo.read_photo``.
+
     Raises:
         InputError: naming the file, if it is missing, truncated or not an image.
     """
@@ -69,7 +71,7 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
 
 
 def read_crop(path: str | os.PathLike, top: int, left: int, height: int, width: int) -> np.ndarray:
-    """The same pixels as ``read_image(path)[top : top + height, left : left + width]``, sooner.
+    """The same pixels as ``read_image(path)[top : top + height, left : left + width]``, but faster.
 
     An RGB PNG is decoded only down to the last row that is wanted; wrong bytes below it are not noticed.
 
