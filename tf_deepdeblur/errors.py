@@ -13,3 +13,8 @@ class TemporaryError(InputError):
 
     Tools exit with code 75, EX_TEMPFAIL of sysexits.h, for supervisors that start them again.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message; the name of its class if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -53,6 +53,27 @@ def test_the_best_score_survives_a_restart(tmp_path):
     assert again.save_best(3, 26.0)
 
 
+def test_a_best_score_that_came_after_the_newest_checkpoint_survives_a_restart(tmp_path):
+    checkpoints = Checkpoints(tmp_path, trained(1))
+    checkpoints.save(1)
+    checkpoints.save_best(1, 25.0)
+    again = Checkpoints(tmp_path, make(ema_decay=0.9))
+    again.restore()
+    assert not again.save_best(2, 24.0)
+
+
+@pytest.mark.parametrize("policies", [("mixed_float16", "float32"), ("float32", "mixed_float16")], ids="-".join)
+def test_a_run_may_go_on_with_or_without_loss_scaling(tmp_path, policies):
+    before, after = (make(dtype=policy, ema_decay=0.9) for policy in policies)
+    Checkpoints(tmp_path, trained(1, before)).save(1)
+    assert Checkpoints(tmp_path, after).restore() == 1
+    for name in ("generator", "discriminator", "trained_generator", "generator_optimizer", "discriminator_optimizer"):
+        owners = [getattr(model, name) for model in (before, after)]
+        old, new = (getattr(owner, "inner_optimizer", owner) for owner in owners)
+        assert all(np.array_equal(a, b) for a, b in zip(old.variables, new.variables, strict=True))
+    trained(1, after)
+
+
 def test_another_model_is_refused(tmp_path):
     Checkpoints(tmp_path, trained(1)).save(1)
     with pytest.raises(InputError, match="step-1: cannot be restored"):
@@ -75,9 +96,10 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
     checkpoints.save(2)
     data = next((tmp_path / "last").glob("step-2.data*"))
     data.write_bytes(data.read_bytes()[:100])
-    again = make(ema_decay=0.9)
-    assert Checkpoints(tmp_path, again).restore() == 1
-    assert all(map(np.array_equal, kept, state(again)))
+    again = Checkpoints(tmp_path, restored := make(ema_decay=0.9))
+    assert again.restore() == 1
+    assert all(map(np.array_equal, kept, state(restored)))
+    assert again.last_good == f"the last good checkpoint is {tmp_path}/last/step-1"
 
 
 def test_a_damaged_newest_checkpoint_is_written_again_at_its_step(tmp_path):
