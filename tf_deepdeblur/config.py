@@ -215,7 +215,7 @@ def read_flagfile(text: str) -> dict[str, str]:
 
 
 def changed_values(saved: dict[str, str], config: TrainConfig) -> dict[str, tuple[str, str]]:
-    """{name: (saved value, value now)} of all flags that differ, but where the run is and whether it is a dry run.
+    """{name: (saved value, value now)} of all flags that differ, except `run_dir` and `dry_run`.
 
     Args:
         saved: result of ``read_flagfile``; flags that it does not have count as unchanged.

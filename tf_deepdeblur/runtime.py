@@ -22,7 +22,10 @@ _FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
 
 
 def import_tensorflow_quietly() -> None:
-    """Imports TensorFlow and Keras; what their C++ libraries print while loading is dropped, errors are not."""
+    """Imports TensorFlow and Keras without what their C++ libraries print while loading, or afterwards at level 3.
+
+    On a machine without a GPU that includes "errors" about CUDA. What fails in earnest raises a Python exception.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with dropped_stderr():
         import keras  # noqa: F401

@@ -5,7 +5,7 @@ import pytest
 from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.io.pixels import write_image
 from tf_deepdeblur.training import train
-from tf_deepdeblur.training.setup import open_data
+from tf_deepdeblur.training.setup import open_sources
 
 
 @pytest.mark.slow
@@ -27,7 +27,7 @@ def test_videos_become_a_data_set_that_trains_packed_or_not(run_here, tmp_path, 
     assert packed.returncode == 0, packed.stderr
     store = {"dataset": "store", "data_dir": str(tmp_path / "a.store")}
     assert train(tiny_config(tmp_path / "other", data=store)) == result
-    assert len(open_data(tiny_config(data=store)).validation) > 0
+    assert len(open_sources(tiny_config(data=store)).validation) > 0
 
     data = bytearray((tmp_path / "a.store").read_bytes())
     data[-1] ^= 1

@@ -1,6 +1,8 @@
 import json
 import math
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.models.saving import load_generator
 from tf_deepdeblur.training import describe, loop
+from tf_deepdeblur.training.run_folder import RunFolder
 
 
 def weights(run_dir, name="generator.keras"):
@@ -149,6 +152,44 @@ def test_a_full_disk_while_pictures_are_written_names_the_run_folder(tiny_config
     config = tiny_config()
     with pytest.raises(InputError, match=rf"{config.run_dir}: cannot be written .*No space.*start again"):
         loop.train(config)
+
+
+def test_only_errors_of_the_run_folder_are_called_so(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    for error, kind in (
+        (PermissionError(13, "Permission denied", "/data/001.png"), PermissionError),
+        (BrokenPipeError(32, "Broken pipe"), BrokenPipeError),
+        (OSError(28, "No space left on device"), InputError),
+    ):
+        with pytest.raises(kind), loop._plain_errors(folder, None):
+            raise error
+
+
+@pytest.mark.slow
+@eager
+def test_ctrl_c_saves_and_does_not_evaluate(tiny_config, monkeypatch):
+    presses = iter([signal.SIGINT])
+    monkeypatch.setattr(loop.Report, "advance", lambda report: [os.kill(os.getpid(), key) for key in presses])
+    config = tiny_config(runtime={"eval_every": 1})
+    result = loop.train(config)
+    assert (result["step"], result["stopped_by"], "psnr" in result) == (2, "SIGINT", False)
+    assert (Path(config.run_dir) / "checkpoints" / "last" / "step-2.index").exists()
+    assert [(row["step"], row["kind"]) for row in records(config.run_dir)] == [
+        (1, "train"), (1, "eval"), (2, "train"),
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@eager
+def test_a_validation_frame_that_does_not_fit_into_memory_is_named_and_nothing_is_lost(tiny_config, monkeypatch):
+    def out_of_memory(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+
+    monkeypatch.setattr("tf_deepdeblur.training.validation.to_uint8", out_of_memory)
+    config = tiny_config(optimizer={"total_steps": 2}, runtime={"checkpoint_every": 50, "eval_every": 1})
+    with pytest.raises(InputError, match=r"00\d\.png: out of memory.*63x45 pixels.*smaller ones.*; 1 steps are saved"):
+        loop.train(config)
+    assert (Path(config.run_dir) / "checkpoints" / "last" / "step-1.index").exists()
 
 
 def test_describe_reads_every_pair(tiny_config, pairs_dir, tmp_path):

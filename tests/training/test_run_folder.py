@@ -2,8 +2,9 @@ import json
 
 import pytest
 
+from tf_deepdeblur.config import to_flagfile
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.training.run_folder import read_records, read_training
+from tf_deepdeblur.training.run_folder import RunFolder, read_records, read_training
 
 EVALUATIONS = [{"step": step, "kind": "eval", "psnr": psnr} for step, psnr in ((10, 28.0), (20, 30.0), (30, 29.0))]
 
@@ -43,3 +44,14 @@ def test_a_line_that_is_no_record_is_counted(run_dir, line):
     assert (len(records), damaged) == (4, 1)
     with pytest.raises(InputError, match=r"metrics\.jsonl: is damaged"):
         read_training(run_dir / "generator.keras")
+
+
+def test_another_model_is_refused_as_soon_as_one_was_saved(tiny_config):
+    """A start that ended before, such as out of memory in its first step, bars nothing."""
+    folder = RunFolder(tiny_config().run_dir)
+    folder.checkpoints.joinpath("last").mkdir(parents=True)
+    folder.config.write_text(to_flagfile(tiny_config()))
+    assert folder.changes(tiny_config(filters=8)) == {"filters": ("4", "8")}
+    folder.checkpoints.joinpath("last", "step-1.index").touch()
+    with pytest.raises(InputError, match=r"another model .`filters` was 4, is now 8"):
+        folder.changes(tiny_config(filters=8))

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         print(describe(config))
         return 0
 
-    def end(error):  # at once: the step in progress waits for a worker that is lost, for as long as TensorFlow likes
+    def end(error):  # immediately: TensorFlow may block indefinitely in a step that waits for the lost worker
         cli.complain(argv[0], error)
         os._exit(cli.exit_code(error))
 
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"  before           {result['blurry_psnr']:9.2f}  {result['blurry_ssim']:15.4f}")
         print(f"  after            {result['psnr']:9.2f}  {result['ssim']:15.4f}")
         print(f"pictures (blurry | restored | sharp): {config.run_dir}/samples")
-    return 0
+    return 130 if result.get("stopped_by") == "SIGINT" else 0
 
 
 def complete_architecture(initial_weights: str, run_dir: str) -> None:
@@ -58,7 +58,11 @@ def complete_architecture(initial_weights: str, run_dir: str) -> None:
     from tf_deepdeblur.training import RunFolder, architecture
 
     folder = RunFolder(run_dir)
-    values = folder.flags() if folder.config.exists() else architecture(cli.find_model(initial_weights))
+    values = (
+        folder.flags()
+        if folder.has_checkpoint and folder.config.exists()
+        else architecture(cli.find_model(initial_weights))
+    )
     for name in missing:
         try:
             flags.FLAGS[name].value = flags.FLAGS[name].parser.parse(values[name])

@@ -117,7 +117,7 @@ def check_sizes(names: Sequence[str | Path], sizes: np.ndarray, smallest: int) -
 
 
 class PairFolder:
-    """Pairs of image files that are decoded when they are needed; those used last are kept in memory.
+    """Pairs of image files that are decoded when they are needed; the most recently used are cached in memory.
 
     Any number of threads may use it; what several want at the same time is decoded once.
 

@@ -31,9 +31,9 @@ _PIXELS = (3.0, 9.0)  # shortest and longest camera path
 def make_demo_dataset(folder: str | os.PathLike, seed: int = 0) -> Path:
     """Writes the embedded data set as plain pairs, ``folder/{train,test}/{blur,sharp}/*.png``, if it is not there.
 
-    Every photograph is shaken several times. In half of ``train`` an object cut from another photograph moves on its
-    own. The photographs of ``test`` are not in ``train``. The same seed gives the same pixels. The folder appears
-    when it is complete.
+    Every photograph is shaken several times. In two of five takes of ``train`` an object cut from another photograph
+    moves on its own. The photographs of ``test`` are not in ``train``. The same seed gives the same pixels. The folder
+    appears when it is complete.
 
     Returns:
         The folder, as a Path.

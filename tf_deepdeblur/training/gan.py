@@ -17,7 +17,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-# So that Keras knows their classes when it loads a model that has some.
+# Imported so that their classes are registered with Keras before a model is loaded.
 import tf_deepdeblur.metrics
 import tf_deepdeblur.models.discriminator  # noqa: F401
 from tf_deepdeblur.losses import AdversarialLoss, ContentLoss, DiscriminatorLoss, total_loss
@@ -106,8 +106,7 @@ class DeblurGAN(keras.Model):
             steps_per_execution: as in ``keras.Model.compile``.
             jit_compile: as in ``keras.Model.compile``, except for the default: XLA compiles anew for each size of the
                 frames that are evaluated, and fails under MirroredStrategy.
-            auto_scale_loss: whether networks of the dtype policy "mixed_float16" get a LossScaleOptimizer, both of
-                them.
+            auto_scale_loss: whether to wrap both optimisers in a LossScaleOptimizer under "mixed_float16".
 
         Raises:
             ValueError: naming the argument that cannot be used.
@@ -174,12 +173,12 @@ class DeblurGAN(keras.Model):
         content = ops.mean(self.content_loss.call(sharp_pyramid, restored_pyramid))
         losses = {"loss": content, "content_loss": content}
         if self.discriminator is not None:
-            logits = self.discriminator(restored_pyramid[0])
+            restored_logits = self.discriminator(restored_pyramid[0])
             sharp_logits = self.discriminator(sharp_pyramid[0])
-            adversarial = ops.mean(self.adversarial_loss.call(sharp_logits, logits))
+            adversarial = ops.mean(self.adversarial_loss.call(sharp_logits, restored_logits))
             losses["loss"] = total_loss(content, adversarial, self.adversarial_weight)
             losses["adversarial_loss"] = adversarial
-            losses["discriminator_loss"] = ops.mean(self.discriminator_loss.call(sharp_logits, logits))
+            losses["discriminator_loss"] = ops.mean(self.discriminator_loss.call(sharp_logits, restored_logits))
         height, width = ops.shape(sharp)[1:3]
         return losses, restored_pyramid[0][:, :height, :width]
 

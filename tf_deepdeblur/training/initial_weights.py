@@ -1,4 +1,4 @@
-"""Starting a run from weights that are there: of another run, of a file, or from the hub."""
+"""Starting a run from existing weights: of another run, of a file, or from the hub."""
 
 import os
 from dataclasses import asdict
@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_deepdeblur.config import ModelConfig
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.checksum import sha256
 from tf_deepdeblur.models import hub
 from tf_deepdeblur.models.saving import find_model, load_generator
@@ -91,5 +91,4 @@ def _stored_discriminator(folder):
         names = [f"discriminator/{index}/.ATTRIBUTES/VARIABLE_VALUE" for index in range(count)]
         return [reader.get_tensor(name) for name in names] or None
     except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{checkpoint}: cannot be read ({reason}); copy the run again") from error
+        raise InputError(f"{checkpoint}: cannot be read ({first_line(error)}); copy the run again") from error

@@ -18,7 +18,8 @@ class Report:
 
     Args:
         folder: the run's folder.
-        first_step: steps already done; later records of an interrupted run are dropped.
+        first_step: steps already done; later records of an interrupted run are dropped from ``metrics.jsonl``.
+            TensorBoard itself drops those in its files when it comes to the new ones.
         total_steps: steps of the whole run.
         batch_size: patches per step.
     """

@@ -1,14 +1,15 @@
 """The training loop: from a configuration to a restored model on disk.
 
-The loop is a thin one around ``strategy.run(model.train_step)``, not ``Model.fit``, which fails under
-MultiWorkerMirroredStrategy in Keras 3. It adds exact resume, safety against kills, and several workers. What it leaves
-is listed in ``run_folder``.
+A thin loop around ``strategy.run(model.train_step)``, not ``Model.fit``, which fails under MultiWorkerMirroredStrategy
+in Keras 3. It adds exact resume, safety against kills, and several workers; ``run_folder`` lists the files it writes.
 """
 
 import contextlib
+import errno
 import json
-import threading
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ import tensorflow as tf
 
 from tf_deepdeblur.config import TrainConfig, describe_changes
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
-from tf_deepdeblur.errors import InputError, TemporaryError
+from tf_deepdeblur.errors import InputError, TemporaryError, first_line
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.training.agreement import facts_to_agree_on, with_remedy
 from tf_deepdeblur.training.cluster import ALONE, find_cluster
@@ -26,10 +27,10 @@ from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.logs import Report
 from tf_deepdeblur.training.precision import Precision, record_precision, training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
-from tf_deepdeblur.training.setup import Data, build_model, learning_rate, open_data
-from tf_deepdeblur.training.signals import stop_signals, time_limit
+from tf_deepdeblur.training.setup import Sources, build_model, learning_rate_schedule, open_sources
+from tf_deepdeblur.training.signals import StopRequest, stop_signals, time_limit
 from tf_deepdeblur.training.start import restore_or_initialise
-from tf_deepdeblur.training.strategy import is_chief, make_strategy
+from tf_deepdeblur.training.strategy import describe_devices, is_chief, make_strategy
 from tf_deepdeblur.training.validation import Validation
 from tf_deepdeblur.training.workers import Workers
 
@@ -43,21 +44,20 @@ _LOST_WORKER = (
 )
 
 
-def train(config: TrainConfig, on_end: Callable[[InputError], None] = lambda error: None) -> dict[str, Any]:
+def train(config: TrainConfig, on_worker_lost: Callable[[InputError], None] = lambda error: None) -> dict[str, Any]:
     """Trains, or goes on training, what a configuration describes.
 
     SIGTERM and Ctrl-C end the run after the current step with a checkpoint; with several workers all of them.
 
     Args:
         config: TrainConfig.
-        on_end: called from another thread when another worker is lost or fails, with the error that this process
-            should end with, now: TensorFlow may take its time to give up the step, and ``train`` raises that error
-            only then.
+        on_worker_lost: called from another thread as soon as another worker is lost or fails, with the error that this
+            process should end with. ``train`` raises the same error, but only after TensorFlow abandons the step.
 
     Returns:
-        A dict: "step", the steps done, and where there are validation frames "psnr", "ssim", "blurry_psnr" and
-        "blurry_ssim", the means over them after and before deblurring. Workers that are not the chief return the step
-        alone.
+        A dict: "step", the steps done; "stopped_by", "SIGTERM" or "SIGINT", if that ended the run before its last step;
+        and where there are validation frames "psnr" and "ssim", the means over them, unless the run was stopped, and
+        "blurry_psnr" and "blurry_ssim", those before deblurring. Workers that are not the chief return no scores.
 
     Raises:
         InputError: naming the file or argument and the remedy, also if another training is writing to the run folder;
@@ -68,20 +68,20 @@ def train(config: TrainConfig, on_end: Callable[[InputError], None] = lambda err
     folder.changes(config)  # refuses another model before anything else is done
     has_workers = config.runtime.strategy == "multi_worker"
     cluster = find_cluster() if has_workers else ALONE
-    data = open_data(config)
-    facts = facts_to_agree_on(config, data) if has_workers else {}
+    sources = open_sources(config)
+    facts = facts_to_agree_on(config, sources) if has_workers else {}
 
     def end(error):
-        on_end(with_remedy(error, folder))
+        on_worker_lost(with_remedy(error, folder))
 
     try:
         with Workers(cluster, facts, config.runtime.worker_timeout, end) as workers, _plain_errors(folder, workers):
-            return _train(config, folder, data, workers)
+            return _train(config, folder, sources, workers)
     except TemporaryError as error:
         raise with_remedy(error, folder) from error
 
 
-def _train(config, folder, data, workers):
+def _train(config, folder, sources, workers):
     """``train`` when all workers are there."""
     if config.runtime.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -91,40 +91,53 @@ def _train(config, folder, data, workers):
         connecting = time_limit(config.runtime.worker_timeout, str(lost))
     with connecting:
         strategy = make_strategy(config.runtime.strategy, config.runtime.virtual_devices)
-    if config.optimizer.batch_size % strategy.num_replicas_in_sync:
-        raise InputError(f"`batch_size` must be a multiple of the {strategy.num_replicas_in_sync} devices that train")
+    devices, batch_size = strategy.num_replicas_in_sync, config.optimizer.batch_size
+    if batch_size % devices:
+        raise InputError(
+            f"{devices} devices cannot share `batch_size={batch_size}`: use a multiple of {devices}, "
+            "`strategy=single`, or fewer GPUs (CUDA_VISIBLE_DEVICES)"
+        )
     precision = Precision(*workers.share(lambda: training_precision(config)))
     keras.utils.set_random_seed(config.runtime.seed)  # here, because measuring draws random numbers, too
     with strategy.scope():
         model = build_model(config, precision.policy)
     owned = folder.owned() if is_chief(strategy) else contextlib.nullcontext()
     with stop_signals() as stop, owned:
-        return _Run(config, folder, strategy, model, data).train(stop, precision)
+        result = _Run(config, folder, strategy, model, sources).train(stop, precision)
+    is_done = result["step"] >= config.optimizer.total_steps
+    return result if is_done or stop.signal is None else {**result, "stopped_by": stop.signal}
 
 
 class _Run:
     """One call of ``train``: the state that its steps share."""
 
     def __init__(
-        self, config: TrainConfig, folder: RunFolder, strategy: tf.distribute.Strategy, model: DeblurGAN, data: Data
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        strategy: tf.distribute.Strategy,
+        model: DeblurGAN,
+        sources: Sources,
     ):
         self._config = config
         self._folder = folder
         self._strategy = strategy
         self._model = model
-        self._data = data
         self._samples = TrainingSamples(
-            data.training, config.data.patch_size, config.runtime.seed, config.data.crops_per_image
+            sources.training, config.data.patch_size, config.runtime.seed, config.data.crops_per_image
         )
         self._is_chief = is_chief(strategy)
         self._has_workers = config.runtime.strategy == "multi_worker"
         self._checkpoints, self._first_step, self._origin = restore_or_initialise(config, folder, model)
         self._guard = DivergenceGuard(config.optimizer.divergence_factor, config.loss.content_loss)
-        self._scores = {}
-        self._report = None
+        self._learning_rate = learning_rate_schedule(config.optimizer)
+        self._scores = {}  # of the newest weights, if they were evaluated
+        self._report: Report | None = None  # the chief's, while it trains
         self._validation = None
+        if self._is_chief and sources.validation is not None:
+            self._validation = Validation(sources.validation, config.data.eval_images, model)
 
-    def train(self, stop: threading.Event, precision: Precision) -> dict[str, Any]:
+    def train(self, stop: StopRequest, precision: Precision) -> dict[str, Any]:
         """Runs all steps that are left; see the module's ``train``."""
         if not self._is_chief:
             return {"step": self._train_steps(stop)}
@@ -132,9 +145,12 @@ class _Run:
         record_precision(self._folder, precision)
         if self._origin:
             write_atomically(self._folder.initial_weights, json.dumps(self._origin, indent=2) + "\n")
+        elif not self._first_step:  # of a start that came to nothing
+            self._folder.initial_weights.unlink(missing_ok=True)
         optimizer = self._config.optimizer
         self._report = Report(self._folder, self._first_step, optimizer.total_steps, optimizer.batch_size)
         with contextlib.closing(self._report):
+            self._report.say(f"trains on {describe_devices(self._strategy)}")
             if precision.reason:
                 self._report.say(str(precision))
             if self._origin:
@@ -142,10 +158,9 @@ class _Run:
             if changes:
                 self._report.say(f"changed since last time: {describe_changes(changes)}")
             blurry_scores = {}
-            if self._data.validation is None:
+            if self._validation is None:
                 self._report.say("no validation pairs (a test/ folder beside train/): there will be no evaluation")
             else:
-                self._validation = Validation(self._data.validation, self._config.data.eval_images, self._model)
                 blurry_scores = self._validation.blurry_scores()
             step = self._train_steps(stop)
             if step == self._first_step and self._validation is not None:
@@ -155,7 +170,7 @@ class _Run:
 
     def _train_steps(self, stop):
         """The loop itself; returns the number of steps done."""
-        step, total, stopped = self._first_step, self._config.optimizer.total_steps, False
+        step, total, stopped, batch = self._first_step, self._config.optimizer.total_steps, False, None
 
         @tf.function
         def train_step(batch):
@@ -164,13 +179,13 @@ class _Run:
         batches = iter(self._strategy.distribute_datasets_from_function(self._dataset))
         self._model.reset_metrics()
         while step < total and not stopped:
-            batch = self._next(batches, step)
+            batch = self._next(batches, step, batch)
             train_step(batch)
             step += 1
             if step == self._first_step + 1:
                 self._guard.remember(self._means())
             stopped = self._is_asked_to_stop(stop)
-            self._after(step, batch, is_last=stopped or step == total)
+            self._after(step, batch, stopped)
         return step
 
     def _dataset(self, context):
@@ -181,49 +196,49 @@ class _Run:
         shard = Shard(optimizer.batch_size, workers, context.input_pipeline_id, replicas)
         return self._samples.batches(self._first_step, optimizer.total_steps, shard)
 
-    def _next(self, batches, step):
-        """The next batch; a file that cannot be read ends the run with its name and a checkpoint."""
+    def _next(self, batches, step, previous):
+        """The next batch; a file that cannot be read ends the run with its name, and the chief's with a checkpoint."""
         try:
             return next(batches)
         except tf.errors.OpError as error:
             if self._samples.error is None:
                 raise
+            saved = f": {step} steps are saved" if self._is_chief else ""
             if self._is_chief and step > self._first_step:
                 if not self._has_workers:  # the others are not here to add up the losses
                     self._log(step)
+                self._check_weights(step, previous, alone=True)
                 self._save(step)
-            raise InputError(
-                f"{self._samples.error}, then start the same command again: {step} steps are saved"
-            ) from error
+            raise InputError(f"{self._samples.error}, then start the same command again{saved}") from error
 
     def _is_asked_to_stop(self, stop):
         """Several workers must end after the same step, so there any worker's request counts, summed over all."""
         if not self._has_workers:
-            return stop.is_set()
-        return bool(self._sum(tf.constant(float(stop.is_set()))))
+            return stop.signal is not None
+        return bool(self._sum(tf.constant(float(stop.signal is not None))))
 
     @tf.function
     def _sum(self, value):
         """Of the values that all devices have; in a graph, as TensorFlow warns of collectives outside of one."""
         return self._strategy.reduce("sum", self._strategy.run(lambda: value), axis=None)
 
-    def _after(self, step, batch, is_last):
-        """Logs, evaluates and saves what is due after a step; logging and checking need all workers."""
-        every = self._config.runtime
-        evaluates = is_last or step % every.eval_every == 0
-        saves = is_last or step % every.checkpoint_every == 0
+    def _after(self, step, batch, stopped):
+        """Logs, saves and evaluates what is due after a step; logging and checking need all workers."""
+        runtime = self._config.runtime
+        is_last = step == self._config.optimizer.total_steps
+        saves = is_last or stopped or step % runtime.checkpoint_every == 0
+        evaluates = is_last or (step % runtime.eval_every == 0 and not stopped)
         if self._is_chief:
             self._report.advance()
-        if evaluates or saves or step % every.log_every == 0:
+        if evaluates or saves or step % runtime.log_every == 0:
             self._log(step)
         if evaluates or saves:
-            # What has been logged are losses before updates: the last one may have spoilt the weights.
-            losses = {name: float(value) for name, value in self._losses(batch).items()}
-            self._guard.check(step, losses, self._checkpoints.last_good)
-        if evaluates and self._validation is not None:
-            self._evaluate(step)
+            self._check_weights(step, batch)
         if saves and self._is_chief:
             self._save(step)
+        self._scores = {}
+        if evaluates and self._validation is not None:
+            self._evaluate(step)
 
     def _log(self, step):
         """Records the mean losses since the last record; absurd ones end the run."""
@@ -232,21 +247,31 @@ class _Run:
         self._guard.check(step, means, self._checkpoints.last_good)
         self._guard.remember(means)
         if self._is_chief:
-            rate = learning_rate(self._config.optimizer)(step - 1)
-            self._report.losses(step, means, float(f"{rate:.6g}"))
+            self._report.losses(step, means, float(f"{self._learning_rate(step - 1):.6g}"))
 
     def _means(self):
         return {name: float(value) for name, value in self._model.get_metrics_result().items()}
 
+    def _check_weights(self, step, batch, alone=False):
+        """Ends the run if the last update has ruined the weights: logged losses predate it."""
+        losses = {name: float(value) for name, value in self._losses(batch, alone).items()}
+        self._guard.check(step, losses, self._checkpoints.last_good)
+
     @tf.function
-    def _losses(self, batch):
-        """The losses of a batch with the weights as they are now, over all devices and workers."""
+    def _losses(self, batch, alone):
+        """The losses of a batch with the weights as they are now, over all devices, and workers unless ``alone``."""
         model = self._model
         losses = self._strategy.run(lambda pair: model.compute_losses(model.trained_generator, *pair)[0], args=(batch,))
+        if alone:
+            return {name: tf.reduce_mean(self._strategy.experimental_local_results(v)) for name, v in losses.items()}
         return {name: self._strategy.reduce("mean", value, axis=None) for name, value in losses.items()}
 
     def _evaluate(self, step):
-        self._scores, pictures = self._validation.run()
+        try:
+            self._scores, pictures = self._validation.run()
+        except InputError as error:
+            self._save(step)
+            raise InputError(f"{error}; {step} steps are saved") from error
         self._report.evaluation(step, self._scores, pictures)
         if self._checkpoints.save_best(step, self._scores["psnr"]):
             self._folder.save_generator(self._model.generator, self._folder.best_generator)
@@ -262,15 +287,20 @@ def _plain_errors(folder: RunFolder, workers: Workers) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if not _is_about(folder, error):
+            raise
         raise InputError(f"{folder.path}: cannot be written ({error}). Make room, then start again") from error
     except tf.errors.ResourceExhaustedError as error:
-        raise InputError(f"out of memory ({_first_line(error)}); use a smaller `batch_size` or `patch_size`") from error
+        raise InputError(f"out of memory ({first_line(error)}); use a smaller `batch_size` or `patch_size`") from error
     except _LOST_WORKER as error:
         if workers.count == 1:
             raise
         lost = workers.wait_for_error()
-        raise (lost or TemporaryError(f"TensorFlow lost another worker ({_first_line(error)})")) from error
+        raise (lost or TemporaryError(f"TensorFlow lost another worker ({first_line(error)})")) from error
 
 
-def _first_line(error):
-    return str(error).strip().splitlines()[0]
+def _is_about(folder, error):
+    """Whether an OSError is one of writing to the run folder; those of a full disk may name no file."""
+    if error.filename is None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+    return Path(os.fsdecode(error.filename)).absolute().is_relative_to(folder.path.absolute())

@@ -40,7 +40,7 @@ class Precision(NamedTuple):
 def training_precision(config: TrainConfig) -> Precision:
     """The precision of a run: what was asked for, else what the run began in, else the faster one of two.
 
-    "auto" is bfloat16 where the device has it in hardware and a block of the network's, forward and backward, is
+    "auto" is bfloat16 where the device has it in hardware and one of the network's blocks, forward and backward, is
     measured to be faster in it. Otherwise it is float32.
 
     Raises:
@@ -74,7 +74,9 @@ def recorded_precision(folder: RunFolder) -> str | None:
         return None
     try:
         name = json.loads(folder.precision.read_text())["precision"]
-        return {known: known for known in POLICIES}[name]
+        if name not in POLICIES:
+            raise ValueError(f"unknown precision {name!r}")
+        return name
     except (ValueError, LookupError, TypeError) as error:
         raise InputError(f"{folder.precision}: is damaged; restore it, or remove it and give `precision`") from error
 

@@ -61,11 +61,16 @@ class RunFolder:
         self.best_generator = self.path / "generator_best.keras"
         self.demo_data = self.path / "data"
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether anything was trained and saved, be it damaged."""
+        return self.generator.exists() or any(self.checkpoints.glob("*/*.index"))
+
     def changes(self, config: TrainConfig) -> dict[str, tuple[str, str]]:
         """{name: (before, now)} of the flags that were changed since the run was last started; empty for a new run.
 
         Raises:
-            InputError: if the run is one of another model, or config.cfg is damaged.
+            InputError: if the run has checkpoints of another model, or config.cfg is damaged.
         """
         if not self.config.exists():
             return {}
@@ -77,7 +82,7 @@ class RunFolder:
             raise InputError(f"{self.config}: is damaged ({error}); {_REMEDY}") from error
         if not saved.keys() >= flag_values(config.model).keys():
             raise InputError(f"{self.config}: is damaged (flags are missing); {_REMEDY}")
-        if barred:
+        if barred and self.has_checkpoint:
             raise InputError(f"{self.path} holds another model ({describe_changes(barred)}); use a new `run_dir`")
         return changes
 

@@ -22,14 +22,14 @@ from tf_deepdeblur.training.schedule import step_decay
 _ADAM_EPSILON = 1e-8  # Kingma and Ba's, and Torch's; Keras has 1e-7
 
 
-class Data(NamedTuple):
+class Sources(NamedTuple):
     """Sources of training and validation pairs; ``validation`` is None if the data set has no such part."""
 
     training: PairFolder | PackedStore
     validation: PairFolder | PackedStore | None
 
 
-def open_data(config: TrainConfig) -> Data:
+def open_sources(config: TrainConfig) -> Sources:
     """Finds and checks all pairs of a configuration; makes the demo's data set if that is wanted.
 
     Raises:
@@ -57,7 +57,7 @@ def open_data(config: TrainConfig) -> Data:
                 f"images of {MIN_PATCH_SIZE} pixels or more ({len(small)} such images); remove it or use "
                 "`adversarial_weight=0`"
             )
-    return Data(training, validation)
+    return Sources(training, validation)
 
 
 def build_model(config: TrainConfig, policy: str | None = None) -> DeblurGAN:
@@ -73,7 +73,7 @@ def build_model(config: TrainConfig, policy: str | None = None) -> DeblurGAN:
         Discriminator(dtype=policy) if config.adversarial else None,
         ema_decay=config.optimizer.ema_decay,
     )
-    schedule = learning_rate(config.optimizer)
+    schedule = learning_rate_schedule(config.optimizer)
     model.compile(
         keras.optimizers.Adam(schedule, epsilon=_ADAM_EPSILON),
         keras.optimizers.Adam(schedule, epsilon=_ADAM_EPSILON) if config.adversarial else None,
@@ -85,6 +85,6 @@ def build_model(config: TrainConfig, policy: str | None = None) -> DeblurGAN:
     return model
 
 
-def learning_rate(config: OptimizerConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+def learning_rate_schedule(config: OptimizerConfig) -> keras.optimizers.schedules.LearningRateSchedule:
     """The schedule of both optimisers."""
     return step_decay(config.learning_rate, config.decay_steps, config.decay_rate)

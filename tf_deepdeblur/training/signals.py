@@ -1,24 +1,40 @@
 """Ending a run: on request (SIGTERM and Ctrl-C), or when it is stuck."""
 
 import contextlib
+import os
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 
+_STDERR = 2
+
+
+class StopRequest:
+    """Whether a run was asked to end.
+
+    Attributes:
+        signal: "SIGTERM" or "SIGINT", whichever asked first; None if none did.
+    """
+
+    def __init__(self):
+        self.signal: str | None = None
+
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """Yields an event that SIGTERM and Ctrl-C set; a second Ctrl-C interrupts at once."""
-    stop = threading.Event()
+def stop_signals() -> Iterator[StopRequest]:
+    """Yields what SIGTERM and Ctrl-C set; the first says that it was heard, a second one interrupts at once."""
+    stop = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
 
     def ask(signal_number, frame):
-        if stop.is_set():
+        if stop.signal is not None:
             raise KeyboardInterrupt
-        stop.set()
+        stop.signal = signal.Signals(signal_number).name
+        # Not through sys.stderr, in whose lock this signal may have interrupted a progress bar.
+        os.write(_STDERR, b"\nstopping after this step; Ctrl-C once more stops at once, without saving it\n")
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

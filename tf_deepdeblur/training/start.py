@@ -16,8 +16,8 @@ class Start(NamedTuple):
     Attributes:
         checkpoints: those of the run folder.
         step: steps that the run has done before.
-        origin: of the initial weights, see ``assign_initial_weights``; None for a run that goes on, which has them in
-            its checkpoint, or that starts from random ones.
+        origin: of the initial weights, see ``assign_initial_weights``; None if the run resumes from a checkpoint or
+            starts from random weights.
     """
 
     checkpoints: Checkpoints
@@ -35,5 +35,6 @@ def restore_or_initialise(config: TrainConfig, folder: RunFolder, model: DeblurG
     step = checkpoints.restore()
     if not step and folder.generator.exists():
         raise InputError(f"{folder.path}: holds a trained network but no checkpoint to go on from; use a new `run_dir`")
-    is_new = config.initial_weights and not step
-    return Start(checkpoints, step, assign_initial_weights(model, config.initial_weights) if is_new else None)
+    if step or not config.initial_weights:
+        return Start(checkpoints, step, None)
+    return Start(checkpoints, step, assign_initial_weights(model, config.initial_weights))

@@ -18,7 +18,7 @@ def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy
         InputError: naming the argument or TF_CONFIG, if the devices cannot be had.
     """
     if name == "multi_worker":
-        find_cluster()
+        find_cluster()  # in a Slurm job this sets TF_CONFIG, which TensorFlow reads
         return tf.distribute.MultiWorkerMirroredStrategy()
     if virtual_devices:
         split_cpu(virtual_devices)
@@ -36,3 +36,12 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
         return True
     has_chief = "chief" in resolver.cluster_spec().jobs
     return resolver.task_type == "chief" or (not has_chief and resolver.task_id == 0)
+
+
+def describe_devices(strategy: tf.distribute.Strategy) -> str:
+    """The devices of this process that train, for people."""
+    devices = strategy.extended.worker_devices
+    if "CPU" in devices[0]:
+        return "the CPU" if len(devices) == 1 else f"{len(devices)} virtual devices of the CPU"
+    gpus = tf.config.list_physical_devices("GPU")[: len(devices)]
+    return ", ".join(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus)

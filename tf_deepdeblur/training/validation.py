@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tf_deepdeblur.data.packed import PackedStore
 from tf_deepdeblur.data.pairs import PairFolder
+from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.metrics import psnr, ssim
 from tf_deepdeblur.sampling import evenly_spaced
@@ -39,7 +40,7 @@ class Validation:
         self._restore_and_score = tf.function(restore_and_score, input_signature=[frames, frames])
 
     def blurry_scores(self) -> dict[str, float]:
-        """{"blurry_psnr", "blurry_ssim"}: the means over the frames as they are."""
+        """{"blurry_psnr", "blurry_ssim"}: mean scores of the blurry input frames."""
         pairs = [[frame[None] for frame in self._source.read_pair(i)] for i in self._indices]
         return _mean([{"blurry_psnr": psnr(*pair)[0], "blurry_ssim": ssim(*pair)[0]} for pair in pairs])
 
@@ -49,12 +50,22 @@ class Validation:
         Returns:
             (scores, pictures): the means over the frames of all losses, PSNR in dB and SSIM (gaussian) of the rounded
             uint8 pixels; and a few frames to look at.
+
+        Raises:
+            InputError: naming the frame, if it cannot be read or does not fit into memory.
         """
         rows, pictures = [], []
         shown = evenly_spaced(self._indices, _NUM_PICTURES)
         for index in self._indices:
             blurry, sharp = self._source.read_pair(index)
-            scores, restored = self._restore_and_score(blurry[None], sharp[None])
+            try:
+                scores, restored = self._restore_and_score(blurry[None], sharp[None])
+            except tf.errors.ResourceExhaustedError as error:
+                height, width = sharp.shape[:2]
+                raise InputError(
+                    f"{self._source.name(index)}: out of memory, because validation frames ({width}x{height} pixels) "
+                    "are restored as a whole; use smaller ones, or a data set without any"
+                ) from error
             rows.append(scores)
             if index in shown:
                 name = str(Path(self._source.name(index)).with_suffix(""))
