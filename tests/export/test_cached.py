@@ -162,6 +162,21 @@ def test_the_fastest_precision_is_taken(exports, model, monkeypatch, fastest):
     assert chosen.precision == fastest
     assert chosen.trial == {name: 1.0 + (name != fastest) for name in ("float32", "bfloat16", "int8")}
     assert all(candidate.precision == name for name, candidate in trials[0].items())
+    deep = chosen(IMAGE.astype(np.uint16) * 257)  # int8 has no 16 bits: the second fastest restores it
+    assert deep.dtype == np.uint16
+    if fastest == "int8":
+        np.testing.assert_array_equal(deep, trials[0]["float32"](IMAGE.astype(np.uint16) * 257))
+
+
+def test_int8_beyond_its_tolerance_is_left_out_of_the_trial(model, monkeypatch, caplog):
+    def bad(path):
+        raise InputError("int8 changes its pictures too much")
+
+    monkeypatch.setattr(deblurrer, "candidate_precisions", lambda: ("float32", "int8"))
+    monkeypatch.setattr(deblurrer, "trial_seconds", lambda candidates: dict.fromkeys(candidates, 1.0))
+    chosen = Deblurrer.load(model, precision="fastest", make_int8=bad)
+    assert (chosen.precision, chosen.trial) == ("float32", {"float32": 1.0})
+    assert "int8 is left out: int8 changes its pictures too much" in caplog.text
 
 
 @pytest.mark.slow

@@ -21,6 +21,9 @@ from tf_deepdeblur.models.saving import find_model, load_generator, with_dtype
 class Deblurrer:
     """A callable: blurry image in, restored image of the same size and type out; any size from 1x1.
 
+    One thread at a time may call it, and while one opens, what the process writes to stderr may be lost. Make one for
+    each thread.
+
     Args:
         model: Generator, used with its own dtype policy and with the weights that it has at the time; or a function
             of (uint8 image [H, W, 3], progress) such as ``exported.SavedModel``.
@@ -42,6 +45,7 @@ class Deblurrer:
         self._restore = TiledGenerator(model, tile) if self._is_generator else model
         self.trial: dict[str, float] | None = None
         self._in_float32 = None  # a Deblurrer of its own, once an image has needed it
+        self._in_16_bits = None  # a Deblurrer for uint16 images, if this one takes none and "fastest" found it
 
     @classmethod
     def load(
@@ -59,7 +63,8 @@ class Deblurrer:
                 ``models.hub``).
             tile: "auto", 0 (off) or the side of the tiles in pixels; of exported models only exported tiles are tiled.
             precision: "auto", "float32", "bfloat16", "float16" or a Keras policy, such as "mixed_bfloat16"; on a CPU
-                also "int8" and "fastest", which tries all of them for a few seconds. An exported model has its own.
+                also "int8" and "fastest", which tries all of them for a few seconds, int8 only if it keeps within the
+                tolerance of an export. An exported model has its own.
             make_int8: needed for "int8" and "fastest": a function that returns the folder of the tiled int8 export of
                 a ``.keras`` file, such as ``lambda path: export.cached_int8(path).folder``.
 
@@ -70,11 +75,7 @@ class Deblurrer:
         path = find_model(model)
         if path.suffix == ".keras":
             if precision == "fastest":
-                candidates = {name: cls.load(path, tile, name, make_int8) for name in candidate_precisions()}
-                seconds = trial_seconds(candidates)
-                fastest = candidates[min(seconds, key=seconds.get)]
-                fastest.trial = seconds
-                return fastest
+                return cls._load_fastest(path, tile, make_int8)
             if precision == "int8":
                 deblurrer = cls(_open_int8(path, tile, make_int8))
                 deblurrer.precision = "int8"
@@ -87,6 +88,25 @@ class Deblurrer:
         if precision != "auto" or tile not in ("auto", 0):
             raise InputError(f"{path}: an exported model has its own precision and no tiles; leave both at auto")
         return cls(TFLite(path) if path.suffix == ".tflite" else SavedModel(path))
+
+    @classmethod
+    def _load_fastest(cls, path, tile, make_int8) -> "Deblurrer":
+        """The Deblurrer in the precision that a trial finds to be the fastest."""
+        candidates = {}
+        for name in candidate_precisions():
+            try:
+                candidates[name] = cls.load(path, tile, name, make_int8)
+            except InputError as error:
+                if name != "int8" or make_int8 is None:
+                    raise
+                logging.warning("int8 is left out: %s", error)  # it changes the pictures too much, or cannot be kept
+        seconds = trial_seconds(candidates)
+        fastest, *others = sorted(seconds, key=seconds.get)
+        chosen = candidates[fastest]
+        chosen.trial = seconds
+        if fastest == "int8":
+            chosen._in_16_bits = candidates[others[0]]
+        return chosen
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image.
@@ -104,8 +124,11 @@ class Deblurrer:
         if image.dtype not in (np.uint8, np.uint16) or image.ndim != 3 or image.shape[-1] != 3 or image.size == 0:
             raise ValueError(f"expected a uint8 or uint16 image [H, W, 3], got {image.dtype} {list(image.shape)}")
         if image.dtype == np.uint16 and not self._is_generator:
-            remedy = "another `precision`" if self.precision else "a .keras file"
-            raise InputError(f"an exported model restores 8 bits per channel, not 16; use {remedy}")
+            if self._in_16_bits:
+                return self._in_16_bits(image, progress)
+            if self.precision:
+                raise InputError(f"{self.precision} restores 8 bits per channel, not 16; use another `precision`")
+            raise InputError("an exported model restores 8 bits per channel, not 16; use a .keras file")
         try:
             return self._restore(image, progress)
         except NotFinite as error:
