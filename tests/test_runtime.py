@@ -1,6 +1,9 @@
 import functools
+import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -91,6 +94,23 @@ def test_importing_quietly_prints_nothing():
     code = "from tf_deepdeblur.runtime import import_tensorflow_quietly as go; go(); import os; os.write(2, b'alive')"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "alive")
+
+
+def test_two_threads_that_drop_stderr_leave_it_where_it_was():
+    before, entered = os.fstat(2), threading.Event()
+
+    def second():
+        entered.set()
+        with runtime.dropped_stderr():
+            time.sleep(0.05)
+
+    other = threading.Thread(target=second)
+    with runtime.dropped_stderr():
+        other.start()
+        entered.wait()
+        time.sleep(0.02)
+    other.join()
+    assert os.path.samestat(os.fstat(2), before)
 
 
 def test_devices_cannot_be_split_after_the_start():

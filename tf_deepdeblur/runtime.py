@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from tf_deepdeblur.errors import InputError
 _Name = TypeVar("_Name")
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+_STDERR = threading.RLock()  # two threads that redirect it may each restore what the other one set
 _FAST_BFLOAT16_GPU = (8, 0)  # compute capability of NVIDIA's first tensor cores for bfloat16
 _FAST_BFLOAT16_CPU = re.compile(r"\b(avx512_bf16|amx_bf16)\b")
 
@@ -126,9 +128,12 @@ def free_memory() -> int | None:
 
 @contextlib.contextmanager
 def dropped_stderr(shown_on_error: bool = True) -> Iterator[None]:
-    """Drops what is written to file descriptor 2, unless an exception leaves the block and it is to be shown then."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink:
+    """Drops what is written to file descriptor 2, unless an exception leaves the block and it is to be shown then.
+
+    What other threads write meanwhile is dropped, too; a second thread that enters such a block waits.
+    """
+    with _STDERR, tempfile.TemporaryFile() as sink:
+        saved = os.dup(2)
         os.dup2(sink.fileno(), 2)
         try:
             yield

@@ -59,11 +59,11 @@ def test_windows_are_no_larger_than_the_memory_allows(folder, monkeypatch):
 
 
 def test_files_stay_open_for_the_next_small_image_but_one_at_a_time_for_large_ones(folder, monkeypatch):
-    opened = []
+    opened, names = [], {path.read_bytes(): path.name for path in folder.glob("*.tflite")}
 
-    def watched(path, sides):
-        opened.append(path.name)
-        return open_interpreter(path, sides)
+    def watched(content, *arguments):
+        opened.append(names[content])
+        return open_interpreter(content, *arguments)
 
     open_interpreter = exported_tiles.open_interpreter
     monkeypatch.setattr(exported_tiles, "open_interpreter", watched)
@@ -104,6 +104,14 @@ def test_a_damaged_or_missing_file_is_named_before_it_is_loaded(copy, monkeypatc
     path.unlink()
     with pytest.raises(InputError, match=rf"^{path}: .*it is missing"):
         Deblurrer.load(copy)
+
+
+def test_a_folder_that_is_replaced_changes_no_network_that_is_loaded(copy, monkeypatch):
+    monkeypatch.setattr(runtime, "free_memory", lambda: 0)  # so that each file is opened again
+    deblur, image = Deblurrer.load(copy, tile=32), random_image(40, 48)
+    expected = deblur(image)
+    shutil.rmtree(copy)
+    np.testing.assert_array_equal(deblur(image), expected)
 
 
 def test_no_file_is_loaded_before_all_are_compared(copy, monkeypatch):

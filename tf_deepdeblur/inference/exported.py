@@ -10,6 +10,7 @@ what a ``.tflite`` file says, and a damaged one can end the process. So its SHA-
 ``.json`` file beside it; where there is none, the file is first run in a process of its own.
 """
 
+import contextlib
 import json
 import math
 import subprocess
@@ -137,19 +138,24 @@ class TFLite:
         return _checked(self._path, restored, image, progress)
 
 
-def open_interpreter(path: str | Path, sides: dict[str, int] | None = None) -> Interpreter:
-    """A LiteRT interpreter on all cores, which does not announce its CPU delegate to whoever sees stderr.
+def open_interpreter(
+    model: str | Path | bytes, sides: dict[str, int] | None = None, is_quiet: bool = True
+) -> Interpreter:
+    """A LiteRT interpreter on all cores.
 
     Args:
-        path: a ``.tflite`` file.
+        model: a ``.tflite`` file, or its bytes.
         sides: height and width, by the names of inputs, for which tensors are allocated first where the file leaves
             them open; 4 pixels for others.
+        is_quiet: whether what LiteRT writes to stderr is dropped. It announces its CPU delegate once in a process, and
+            its errors; the exception says these again.
 
     Raises:
         ValueError or RuntimeError: what LiteRT raises for a damaged file.
     """
-    with runtime.dropped_stderr(shown_on_error=False):  # the message of the exception says it again
-        interpreter = Interpreter(model_path=str(path), num_threads=runtime.num_cores())
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    with runtime.dropped_stderr(shown_on_error=False) if is_quiet else contextlib.nullcontext():
+        interpreter = Interpreter(**source, num_threads=runtime.num_cores())
         for tensor in interpreter.get_input_details():
             name = tensor["name"].removeprefix(f"{_SIGNATURE}_").partition(":")[0]
             some_side = (sides or {}).get(name, _SOME_SIDE)

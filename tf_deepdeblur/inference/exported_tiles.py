@@ -2,9 +2,11 @@
 
 What such a folder promises stands in its ``model.json``: which files there are and their SHA-256, how far a scale sees
 (``halo``), and how far a window of the coarser scale goes beyond the finer one's (``coarse_margin``). Every file is
-compared with its SHA-256 before it is loaded, as LiteRT does not check what a file says.
+compared with its SHA-256 before it is loaded, as LiteRT does not check what a file says. The bytes that were compared
+stay in memory: a file may be opened many times, and the folder replaced meanwhile.
 """
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,6 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import scale_by_scale, tiling
 from tf_deepdeblur.inference.exported import first_line, open_interpreter, unusable
 from tf_deepdeblur.inference.scale_by_scale import SMALLEST_TILE
-from tf_deepdeblur.io.checksum import sha256
 
 DESCRIPTION = "model.json"
 FORMAT = "tiles"
@@ -52,13 +53,11 @@ class TFLiteTiles:
         self._tile = tile
         self._largest = None  # tiles must not be larger, as memory has run out
         self._bytes_per_pixel = description["bytes_per_pixel"]
-        self._opened = {}  # the functions of the files that are in memory, by name
+        self._opened = {}  # the functions of the files that LiteRT holds, by name
         self._keeps_files = False
-        names = file_names(self.num_scales)
-        for name in names:
-            _require_recorded(self._folder, name, description)
-        for name in names:
-            self._open(name)
+        self._contents = {name: _sound_content(self._folder, name, description) for name in file_names(self.num_scales)}
+        for name in self._contents:
+            self._open(name, is_quiet=True)
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called after every tile with the share of the work that is done.
@@ -81,6 +80,8 @@ class TFLiteTiles:
         """Side of the tiles of level k, which has that size."""
         side = self._tile
         if side == "auto":
+            if not self._keeps_files:
+                self._opened = {}  # what the last level took is free again, before it is measured
             side = tiling.largest_side(height, width, self.radius, _budget() // self._bytes_per_pixel)
             side = max(side, SMALLEST_TILE)
         return min(side, self._largest) if self._largest else side
@@ -105,14 +106,14 @@ class TFLiteTiles:
         restored = self._run(f"scale_{k}.tflite", window.shape, window.dtype, **inputs)
         return restored[rows.inner, columns.inner]
 
-    def _open(self, name):
+    def _open(self, name, is_quiet=False):
         """A file's function."""
         if not self._keeps_files:
             self._opened = {name: self._opened[name]} if name in self._opened else {}
         if name not in self._opened:
             try:
                 # The windows for which LiteRT allocates tensors first: those of a finer tile of 4x4 pixels.
-                interpreter = open_interpreter(self._folder / name, {"coarse": 2 + 2 * self._margin})
+                interpreter = open_interpreter(self._contents[name], {"coarse": 2 + 2 * self._margin}, is_quiet)
                 self._opened[name] = interpreter.get_signature_runner(_SIGNATURE)
             except (ValueError, RuntimeError) as error:
                 raise unusable(self._folder / name, first_line(error)) from error
@@ -159,8 +160,8 @@ def _read_description(folder):
     return description
 
 
-def _require_recorded(folder, name, description):
-    """Raises InputError if a file is not the one that was written with the description."""
+def _sound_content(folder, name, description):
+    """The bytes of a file; InputError if it is not the one that was written with the description."""
     path = folder / name
     try:
         recorded = description["files"][name]["sha256"]
@@ -168,8 +169,13 @@ def _require_recorded(folder, name, description):
         raise unusable(path, f"{DESCRIPTION} says nothing about it") from error
     if not path.is_file():
         raise unusable(path, "it is missing")
-    if recorded != sha256(path):
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise unusable(path, first_line(error)) from error
+    if recorded != hashlib.sha256(content).hexdigest():
         raise unusable(path, f"its SHA-256 is not the one in {DESCRIPTION}: it is damaged")
+    return content
 
 
 def _with_margin(coarse, tile, margin):
