@@ -8,8 +8,8 @@
 
 inference: seconds per image, uint8 array in and out, in each precision, and how far the precisions are apart; of
 --model, or of the flags' architecture with random weights. train: seconds per step, without and with the discriminator.
-pipeline: patches per second of the loader. video, make_blur, start_up: the commands. convolution: the network's
-convolution alone, of whose GFLOP/s the other rows name their share.
+pipeline: patches per second of the loader; without --data_dir also how it grows with cores. video, make_blur, start_up:
+the commands. convolution: the network's convolution alone, of whose GFLOP/s the other rows name their share.
 
 Every contender has a process of its own, and where calls are short the contenders take turns. --peers needs
 pip install -e ".[peers]", checks that all compute the same from the same weights, and records the rows in
@@ -26,6 +26,7 @@ from pathlib import Path
 
 import cases
 import contest
+import loader_scaling
 import numpy as np
 import page
 import results
@@ -39,6 +40,7 @@ from tf_deepdeblur.errors import InputError
 _SIZES = ("256x256", "720x1280", "3000x4000")
 _PATCHES = ((128, 2), (128, 16), (256, 2), (256, 16))
 _PROGRAMS = "start_up", "make_blur"  # start processes, whose memory and time are not those of the contender
+_SCALING_SECONDS = 120.0  # that ``loader_scaling`` takes
 _BAR = "{desc} |{bar}| {elapsed}<{remaining}"
 _RATES = {"float32": 200.0, "bfloat16": 400.0, "float16": 400.0}  # GFLOP/s until the convolution is measured
 
@@ -74,9 +76,22 @@ def main(argv):
             is_last = not todo or todo[0].what != "convolution"
             if case.what == "convolution" and is_last:  # from now on it is known how long the rest takes
                 todo = _plan(settings, {other.what for other in todo}, rows)
+    grows = "pipeline" in _WHAT.value and not settings.config.data.data_dir
+    if grows and time.monotonic() + _SCALING_SECONDS < deadline:
+        _measure_scaling(settings.config)
     if recorded and _RESULTS_DIR.value == str(results.FOLDER):
         page.write_page(recorded.content)
     return 0
+
+
+def _measure_scaling(config):
+    """The loader with one core and all, in threads and in processes, and the ceiling that follows."""
+    rows, sizes = [], (config.data.patch_size, config.optimizer.batch_size)
+    with tempfile.TemporaryDirectory() as folder:
+        for row in loader_scaling.measure(Path(folder), *sizes, seconds=2.0):
+            print(json.dumps({"what": "loader_scaling", **row}), flush=True)
+            rows.append(row)
+    print(loader_scaling.table(rows))
 
 
 def _settings(folder):

@@ -32,6 +32,8 @@ class Exposure:
         self._response = response
         # OpenCV looks up numbers of 64 bits only if it may take them for floats; they are copied bit by bit.
         self._table = np.rint(response.signals * _UNIT).astype(np.int64)[None].view(np.float64)
+        # Light in proportion to the levels: their own sum is exact, too, and takes a third of the time.
+        self._is_linear = np.array_equal(response.signals, np.arange(256)[:, None] / 255.0)
         self._total = None
         self.count: int = 0
 
@@ -52,7 +54,7 @@ class Exposure:
 
     def observed(self) -> np.ndarray:
         """The image that the camera makes of the mean light, B in Eq. 2; uint8 [H, W, 3], rounded only here."""
-        unit = self.count * _UNIT
+        unit = self.count * (255.0 if self._is_linear else _UNIT)
         image = np.empty(self._total.shape, np.uint8)
         for rows in _row_blocks(len(image)):
             image[rows] = self._response.observe(self._total[rows] / unit)
@@ -60,7 +62,10 @@ class Exposure:
 
     def _accumulate(self, frame, operation):
         if self._total is None:
-            self._total = np.zeros(frame.shape, np.int64)
+            self._total = np.zeros(frame.shape, np.int32 if self._is_linear else np.int64)
+        if self._is_linear:
+            operation(self._total, frame, out=self._total)
+            return
         for rows in _row_blocks(len(frame)):
             signals = cv2.LUT(frame[rows], self._table).view(np.int64)
             operation(self._total[rows], signals, out=self._total[rows])

@@ -43,6 +43,7 @@ class Phone(NamedTuple):
         excess = np.clip((np.arange(256) - first) / (last - first), 0.0, 1.0)[:, None] ** 2
 
         def observe(signal):
+            signal = signal.astype(np.float32)  # far below its noise, and twice as fast
             deviation = np.sqrt(self.shot * signal + self.read**2)
             return response.observe(
                 np.clip(signal + deviation * rng.standard_normal(signal.shape, np.float32), 0.0, 1.0)
