@@ -3,12 +3,11 @@
 import functools
 import os
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from tf_deepdeblur import cluster
 from tf_deepdeblur.cluster import Cluster, Pool
+from tf_deepdeblur.cluster.run import Run
 from tf_deepdeblur.errors import InputError
 
 ray = pytest.importorskip("ray")
@@ -81,13 +80,10 @@ def test_an_actor_without_the_folder_says_so(pool, tmp_path, monkeypatch):
         pool.call(time.time)
 
 
-def test_where_memory_runs_out_fewer_actors_go_on(pool, monkeypatch):
+def test_where_memory_runs_out_fewer_actors_go_on(monkeypatch):
     """Ray's memory monitor would end the one that takes a lost one's place, too."""
     monkeypatch.setattr(ray, "kill", lambda handle: None)
-    monkeypatch.setattr(pool, "capacity", lambda: 3)
-    opening = SimpleNamespace(open=SimpleNamespace(remote=lambda *_: None))
-    monkeypatch.setattr(cluster, "_new_actor", lambda pool: opening)
-    run = cluster._Run(pool, None, range(9), [1] * 9)
+    run = Run(lambda: 3, lambda: (None, None), range(9), [1] * 9)
     for error, expected in (
         (ray.exceptions.RayActorError(), 3),
         (ray.exceptions.OutOfMemoryError("full"), 2),

@@ -1,0 +1,2 @@
+from .pool import Cluster as Cluster
+from .pool import Pool as Pool
