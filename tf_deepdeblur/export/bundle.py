@@ -78,64 +78,25 @@ def export_model(
         InputError: naming the folder or file that cannot be read or written.
     """
     options, output_dir = options or ExportOptions(), Path(output_dir).expanduser()
-    timing_size = options.timing_size or options.fixed_size or _TIMING_SIZE
     generator = model if isinstance(model, Generator) else load_generator(model)
     if generator.dtype_policy.name != "float32":
         generator = with_dtype(generator, "float32")
+    timing_size = options.timing_size or options.fixed_size or _TIMING_SIZE
     for size in filter(None, (timing_size, options.fixed_size)):
         require_memory("`fixed_size` or `timing_size`", size, generator.filters, "give a smaller one")
-    folder = output_dir / "saved_model"
-    if options.serving_version is not None:
-        if (folder / "saved_model.pb").exists():
-            raise InputError(f"{folder}: holds a SavedModel without a version; remove it or use another `output_dir`")
-        folder /= str(options.serving_version)
-    if options.saved_model:
-        require_replaceable(folder)
-    for quantize in options.tiles:
-        tiles.require_replaceable(output_dir / f"tiles_{quantize}")
+    saved_model = _replaceable_folders(output_dir, options)
 
     description = metadata(generator, training)
     verified_on = pictures.for_verification(calibration_dir, options.fixed_size)
     is_int8 = "int8" in (*options.quantizations, *options.tiles)
     calibrated_on = pictures.for_calibration(calibration_dir) if is_int8 else ()
     verifier = Verifier(generator, verified_on, pictures.photograph(timing_size))
-
-    def saved_model_row():
-        export_saved_model(generator, folder, description)
-        return verifier.file_row("saved_model", folder)
-
-    def bfloat16_row():
-        return verifier.precision_row(with_dtype(generator, "mixed_bfloat16"))
-
-    @functools.cache
-    def ranges(quantize):  # one calibration for all files, so that tiles give the pixels of the whole
-        return tflite.calibration_ranges(generator, calibrated_on) if quantize == "int8" else None
-
-    def tflite_row(quantize):
-        path = output_dir / f"generator_{quantize}.tflite"
-        tflite.export_tflite(generator, path, description, quantize, options.fixed_size, ranges(quantize))
-        return verifier.file_row(quantize, path)
-
-    def tiles_row(quantize):
-        path = output_dir / f"tiles_{quantize}"
-        tiles.export_tiles(generator, path, description, quantize, ranges(quantize))
-        return verifier.tiles_row(quantize, path)
-
-    steps = [verifier.reference_row]
-    steps += [bfloat16_row] if choose_precision("auto") != "float32" else []  # where the machine has it in hardware
-    steps += [saved_model_row] if options.saved_model else []
-    steps += [functools.partial(tflite_row, quantize) for quantize in options.quantizations]
-    steps += [functools.partial(tiles_row, quantize) for quantize in options.tiles]
-    packages = ("tensorflow", "keras", "ai-edge-litert")
+    steps = _Steps(generator, description, verifier, calibrated_on).of(options, output_dir, saved_model)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         report = {
             "model": description,
-            "machine": {
-                "threads": num_cores(),
-                "machine": platform.machine(),
-                **{name: importlib.metadata.version(name) for name in packages},
-            },
+            "machine": _machine(),
             "pictures": [[picture.name, *picture.blurry.shape[:2]] for picture in verified_on],
             "timing_size": list(timing_size),
             "activations": activations.measure(generator, [picture.blurry for picture in verified_on]),
@@ -147,6 +108,72 @@ def export_model(
             f"{output_dir}: cannot be written ({error.strerror or error}); make room or use another `output_dir`"
         ) from error
     return report
+
+
+def _replaceable_folders(output_dir, options):
+    """The folder of the SavedModel; raises InputError if one of the folders to write holds something else."""
+    folder = output_dir / "saved_model"
+    if options.serving_version is not None:
+        if (folder / "saved_model.pb").exists():
+            raise InputError(f"{folder}: holds a SavedModel without a version; remove it or use another `output_dir`")
+        folder /= str(options.serving_version)
+    if options.saved_model:
+        require_replaceable(folder)
+    for quantize in options.tiles:
+        tiles.require_replaceable(output_dir / f"tiles_{quantize}")
+    return folder
+
+
+def _machine():
+    packages = ("tensorflow", "keras", "ai-edge-litert")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {"threads": num_cores(), "machine": platform.machine(), **versions}
+
+
+class _Steps:
+    """The steps of an export: each writes a file or folder, and returns its row of the report."""
+
+    def __init__(self, generator, description, verifier, calibrated_on):
+        self._generator = generator
+        self._description = description
+        self._verifier = verifier
+        self._calibrated_on = calibrated_on
+
+    def of(self, options, output_dir, saved_model):
+        """The steps that the options ask for, as functions without arguments."""
+        steps = [self._verifier.reference_row]
+        if choose_precision("auto") != "float32":  # where the machine has bfloat16 in hardware
+            steps.append(self._bfloat16)
+        if options.saved_model:
+            steps.append(functools.partial(self._saved_model, saved_model))
+        for quantize in options.quantizations:
+            path = output_dir / f"generator_{quantize}.tflite"
+            steps.append(functools.partial(self._tflite, path, quantize, options.fixed_size))
+        for quantize in options.tiles:
+            steps.append(functools.partial(self._tiles, output_dir / f"tiles_{quantize}", quantize))
+        return steps
+
+    def _bfloat16(self):
+        return self._verifier.precision_row(with_dtype(self._generator, "mixed_bfloat16"))
+
+    def _saved_model(self, folder):
+        export_saved_model(self._generator, folder, self._description)
+        return self._verifier.file_row("saved_model", folder)
+
+    def _tflite(self, path, quantize, fixed_size):
+        ranges = self._ranges if quantize == "int8" else None
+        tflite.export_tflite(self._generator, path, self._description, quantize, fixed_size, ranges)
+        return self._verifier.file_row(quantize, path)
+
+    def _tiles(self, folder, quantize):
+        ranges = self._ranges if quantize == "int8" else None
+        tiles.export_tiles(self._generator, folder, self._description, quantize, ranges)
+        return self._verifier.tiles_row(quantize, folder)
+
+    @functools.cached_property
+    def _ranges(self):
+        """One calibration for all files, so that tiles give the pixels of the whole."""
+        return tflite.calibration_ranges(self._generator, self._calibrated_on)
 
 
 def metadata(generator: Generator, training: dict | None = None) -> dict:

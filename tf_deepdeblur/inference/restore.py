@@ -62,30 +62,34 @@ def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[s
     for folder in {job.target.parent for job in jobs}:
         with contextlib.suppress(OSError):
             remove_abandoned(folder)
-    sizes = [megapixels(job) for job in jobs]
     outcome = _Outcome()
     try:
-        with (
-            tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=BAR, disable=not any(sizes)) as bar,
-            read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
-            WriteBehind(limit=1) as writing,
-        ):
-            for job, size, photo in zip(jobs, sizes, photos, strict=True):
-                bar.set_description_str(printable(job.source.name))
-                # Moves the bar to a share of the file, from where it is now.
-                advance = lambda share, start=bar.n, size=size: bar.update(start + share * size - bar.n)  # noqa: E731
-                with outcome.of(job):
-                    if job.is_video:
-                        _restore_video(deblur, job, output, advance)
-                        outcome.restored.append(job)
-                    elif photo is not None:
-                        restored = deblur(photo.image, advance)
-                        writing.call(_write_photo, job, output, photo, restored, outcome)
-                advance(1.0)
+        _restore_all(deblur, jobs, output, outcome)
     except KeyboardInterrupt as error:
         done = f"interrupted: {len(outcome.restored)} of {len(jobs)} files are restored"
         raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
     return [outcome.failures[job] for job in jobs if job in outcome.failures]
+
+
+def _restore_all(deblur, jobs, output, outcome):
+    sizes = [megapixels(job) for job in jobs]
+    with (
+        tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=BAR, disable=not any(sizes)) as bar,
+        read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
+        WriteBehind(limit=1) as writing,
+    ):
+        for job, size, photo in zip(jobs, sizes, photos, strict=True):
+            bar.set_description_str(printable(job.source.name))
+            # Moves the bar to a share of the file, from where it is now.
+            advance = lambda share, start=bar.n, size=size: bar.update(start + share * size - bar.n)  # noqa: E731
+            with outcome.of(job):
+                if job.is_video:
+                    _restore_video(deblur, job, output, advance)
+                    outcome.restored.append(job)
+                elif photo is not None:
+                    restored = deblur(photo.image, advance)
+                    writing.call(_write_photo, job, output, photo, restored, outcome)
+            advance(1.0)
 
 
 class _Outcome:
