@@ -16,8 +16,8 @@ from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.io.png import write_png
 from tf_deepdeblur.shards import Shard
-from tf_deepdeblur.synthesis import make as module
 from tf_deepdeblur.synthesis import manifest
+from tf_deepdeblur.synthesis import pair as module
 from tf_deepdeblur.synthesis.make import make_blur
 from tf_deepdeblur.synthesis.response import linearise
 from tf_deepdeblur.synthesis.sequences import Settings, plan

@@ -13,35 +13,31 @@ was stopped.
 
 import contextlib
 import functools
-import json
 import os
 import shutil
 import threading
 import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-from dataclasses import asdict
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from tf_deepdeblur.cluster import Cluster, Pool
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
 from tf_deepdeblur.io.pixels import read_image
-from tf_deepdeblur.io.png import END_OF_PNG, write_png
 from tf_deepdeblur.runtime import num_cores
 from tf_deepdeblur.shards import ALL, Shard
-from tf_deepdeblur.synthesis.footage import Footage, brightest, motion, unusable
+from tf_deepdeblur.synthesis import made
+from tf_deepdeblur.synthesis.footage import Footage, unusable
 from tf_deepdeblur.synthesis.manifest import write_manifest, write_summary
+from tf_deepdeblur.synthesis.pair import BLUR_KEYS, cut, write_pair
 from tf_deepdeblur.synthesis.response import camera_response, linear_response
 from tf_deepdeblur.synthesis.sequences import Sequence, Settings
 from tf_deepdeblur.synthesis.windows import photo_windows, windows
 
-BLUR_KEYS = ("blur_gamma", "blur")
 _WARNINGS = "warnings.txt"
 
 
@@ -160,18 +156,7 @@ class _Maker:
 
     def _make_sequence(self, sequence):
         """Makes one sequence, unless it is there; returns its warnings."""
-        settings, source = self._settings, sequence.source
-        # What the pixels depend on. ``camera_response`` was called crf once; such data sets can still be continued.
-        values = {"crf" if key == "camera_response" else key: value for key, value in asdict(settings).items()}
-        is_table = settings.camera_response not in ("gamma", "linear")
-        record = {
-            "source": source.path.name,
-            "size_bytes": source.size_bytes,
-            **values,
-            "crop": list(settings.crop),
-            "shake": list(settings.shake),
-            "crf_crc32": zlib.crc32(self._responses[0].signals.tobytes()) if is_table else "",
-        }
+        record = made.record(sequence.source, self._settings, self._responses[0])
         folder = self._output_dir / sequence.split / sequence.name
         part = self._output_dir / ".unfinished" / sequence.name
         if not folder.is_dir():
@@ -184,20 +169,20 @@ class _Maker:
                 else:  # another machine has just completed it
                     part.rmdir()
         else:
-            _require_same_settings(folder, record)
-            self._advance(_num_steps(source, self._settings) or 0)
+            made.require_same(folder, record)
+            self._advance(_num_steps(sequence.source, self._settings) or 0)
         return (folder / _WARNINGS).read_text().splitlines() if (folder / _WARNINGS).exists() else []
 
     def _complete(self, part, sequence, record):
         """Makes what is missing in the folder of an unfinished sequence."""
-        if _read_record(part) != record:  # else what an interrupted run left is kept
+        if made.read(part) != record:  # else what an interrupted run left is kept
             for entry in part.iterdir():
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
         for key in (*BLUR_KEYS, "sharp"):
             (part / key).mkdir(exist_ok=True)
         for leftover in part.glob("**/.*.part.*"):  # of a run that was killed: ours has the lock
             leftover.unlink()
-        write_atomically(part / "settings.json", json.dumps(record, indent=1) + "\n")
+        made.write(part, record)
         try:
             rows, warnings = self._write_pairs(sequence, part)
         except InputError:
@@ -228,7 +213,7 @@ class _Maker:
                     continue
                 number += 1
                 self._room.acquire()
-                job = self._writers.submit(_write_pair, part, f"{number:06d}.png", window, fps, source.rate)
+                job = self._writers.submit(write_pair, part, f"{number:06d}.png", window, fps, source.rate)
                 job.add_done_callback(lambda _: self._room.release())
                 jobs.append(job)
                 while jobs and jobs[0].done():
@@ -252,7 +237,7 @@ class _Maker:
             stride = settings.stride or num_frames - settings.overlap
             yield from windows(self._frames(source), num_frames, stride, self._responses)
             return
-        photo = _cut(read_image(source.path), source.path, settings)
+        photo = cut(read_image(source.path), source.path, settings)
         number = zlib.crc32(sequence.key.encode())
 
         def generators():
@@ -279,7 +264,7 @@ class _Maker:
                 if shape not in (None, frame.image.shape):
                     raise InputError(f"{source.path}: frame {frame.number} has another size; give frames of one size")
                 shape = frame.image.shape
-                yield frame._replace(image=_cut(frame.image, source.path, settings))
+                yield frame._replace(image=cut(frame.image, source.path, settings))
             self._advance(1)
             read += 1
         frames.close()  # the source tells its damage now
@@ -300,74 +285,3 @@ def _num_steps(source, settings):
     """Frames to read, or pairs to make from a photograph; None if the file does not say."""
     last = None if settings.from_photos else settings.last_frame
     return min(source.count, last) if source.count and last else source.count
-
-
-def _require_same_settings(folder, record):
-    """Raises InputError if a complete sequence was made otherwise than it would be now."""
-    made = _read_record(folder)
-    if made is None:
-        raise InputError(f"{folder}: has no settings.json of this tool; use a new `output_dir`")
-    # Before these were settings they had these values.
-    made = {"shake": [], "roll": 1.0, "moving": 0.5, "phone": False, **made}
-    changed = [f"{key} was {made.get(key)}, is now {new}" for key, new in record.items() if new != made.get(key)]
-    if changed:
-        changes = "; ".join(changed)
-        raise InputError(f"{folder}: was made otherwise ({changes}); remove it or use a new `output_dir`")
-
-
-def _read_record(folder):
-    try:
-        return json.loads((folder / "settings.json").read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _cut(image, path, settings):
-    """The part of a frame that is wanted, made smaller."""
-    if settings.crop:
-        left, top, width, height = settings.crop
-        if top + height > image.shape[0] or left + width > image.shape[1]:
-            raise InputError(f"{path}: `crop` reaches beyond the frame of {image.shape[1]}x{image.shape[0]}")
-        image = image[top : top + height, left : left + width]
-    factor = settings.downscale
-    if factor == 1:
-        return image
-    height, width = (side - side % factor for side in image.shape[:2])
-    if not height or not width:
-        raise InputError(f"{path}: `downscale={factor}` leaves nothing of {image.shape[1]}x{image.shape[0]}")
-    return np.asarray(Image.fromarray(np.ascontiguousarray(image[:height, :width])).reduce(factor))
-
-
-def _write_pair(folder, name, window, fps, rate):
-    """Writes one window's images, unless they are there.
-
-    Args:
-        folder: folder of the sequence.
-        name: of the images.
-        window: Window.
-        fps: frames per second that the user gave, 0 if none.
-        rate: frames per second that the file says, or None.
-
-    Returns:
-        (row of the manifest without its first columns, arguments of ``Footage.see``).
-    """
-    times = [time for time in window.times if time is not None]
-    fps = fps or ((len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else rate)
-    pixels = motion(*window.neighbours)
-    row = {
-        "file": name,
-        "first_frame": window.first,
-        "frames": len(window.times),
-        "fps": f"{fps:.6g}" if fps else "",
-        "exposure_s": f"{len(window.times) / fps:.6g}" if fps else "",
-        "motion_px": "" if np.isnan(pixels) else f"{pixels:.1f}",
-    }
-    for key, image in [*zip(BLUR_KEYS, window.blurry, strict=True), ("sharp", window.sharp)]:
-        path = folder / key / name
-        # A power failure can leave the name of a file without its content.
-        if not (path.exists() and path.read_bytes().endswith(END_OF_PNG)):
-            write_png(path, image)
-        if key in BLUR_KEYS:
-            psnr = np.inf if np.array_equal(image, window.sharp) else cv2.PSNR(image, window.sharp)
-            row[f"psnr_{key}"] = f"{psnr:.2f}"
-    return row, (window.differences, pixels, brightest(window.sharp), float(row["psnr_blur_gamma"]))
