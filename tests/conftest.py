@@ -8,6 +8,16 @@ from tests.helpers import write_pairs
 from tf_deepdeblur.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 
 
+@pytest.fixture
+def eagerly():
+    """Runs tf.functions as Python: where only files and messages matter, that saves tracing them."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def pairs_dir(tmp_path_factory):
     """A plain data set with train/ and test/; treat it as read-only."""

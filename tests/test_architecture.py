@@ -64,7 +64,7 @@ def test_no_import_is_relative():
 
 def test_special_imports_stay_in_their_rooms():
     assert importers("torch") == {"models/torch_weights.py"}
-    assert importers("ray") == {"cluster.py"}
+    assert importers("ray") == {"cluster/pool.py", "cluster/run.py"}
     assert {room(module) for module in importers("absl.flags")} == {"cli", "commands"}
     assert not {module for module in importers("tensorflow") if room(module) in ("models", "losses", "pyramid")}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.gans import eager
 from tf_deepdeblur import config as config_module
 from tf_deepdeblur.config import ModelConfig, TrainConfig, flag_fields, read_flagfile
 from tf_deepdeblur.training import describe, train
@@ -41,6 +42,7 @@ def test_the_papers_config_is_the_default():
 
 
 @pytest.mark.slow
+@eager
 def test_every_value_is_read_by_a_training(tiny_config, monkeypatch):
     """By code outside of config.py, which itself reads all of them to check and to write them."""
     read = set()

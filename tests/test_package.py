@@ -10,7 +10,7 @@ import tf_deepdeblur
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = [tf_deepdeblur, *(importlib.import_module(f"tf_deepdeblur.{name}") for name in (
-    "data", "evaluation", "export", "inference", "io", "models", "synthesis", "training"
+    "cluster", "data", "evaluation", "export", "inference", "io", "models", "synthesis", "training"
 ))]  # fmt: skip
 
 
@@ -42,9 +42,15 @@ def test_a_wheel_carries_every_package():
 
 
 @pytest.mark.slow
-def test_in_a_new_process_one_import_registers_all_and_an_endless_iterator_does_not_outlive_the_program(pairs_dir):
+def test_a_new_process(pairs_dir):
+    """TensorFlow can be imported quietly, one import registers all, and an endless iterator ends with the program."""
     code = """
+import os
 import sys
+from tf_deepdeblur.runtime import import_tensorflow_quietly
+
+import_tensorflow_quietly()
+os.write(2, b"imported")
 import keras
 import tf_deepdeblur
 from tf_deepdeblur import DeblurGAN
@@ -54,4 +60,7 @@ assert all(keras.saving.get_registered_object(f"tf_deepdeblur>{name}") for name 
 endless = iter(tf_deepdeblur.data.training_dataset("pairs", sys.argv[1], patch_size=40, batch_size=64))
 next(endless)
 """
-    subprocess.run([sys.executable, "-c", code, pairs_dir], cwd=ROOT, check=True, timeout=60)
+    command = [sys.executable, "-c", code, pairs_dir]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (finished.returncode, finished.stdout) == (0, ""), finished.stderr
+    assert finished.stderr.startswith("imported")

@@ -1,7 +1,5 @@
 import functools
 import os
-import subprocess
-import sys
 import threading
 import time
 
@@ -87,13 +85,6 @@ def test_free_memory_is_what_the_machine_and_its_container_leave(machine, monkey
     files["/sys/fs/cgroup/memory.stat"] = "anon 600000\ninactive_anon 7\ninactive_file 300000\nactive_file 100000\n"
     monkeypatch.setattr(runtime.Path, "read_text", lambda path: files[str(path)])
     assert runtime.free_memory() == expected
-
-
-@pytest.mark.slow
-def test_importing_quietly_prints_nothing():
-    code = "from tf_deepdeblur.runtime import import_tensorflow_quietly as go; go(); import os; os.write(2, b'alive')"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "alive")
 
 
 def test_two_threads_that_drop_stderr_leave_it_where_it_was():

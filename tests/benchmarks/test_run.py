@@ -55,7 +55,6 @@ def test_what_does_not_fit_into_the_time_is_left_out():
     ("flags", "code", "message"),
     [
         (["--what=inference", "--size=720"], 2, "--size must be height x width"),
-        (["--what=inference", "--model=nowhere", "--size=8x8"], 1, "nowhere: no such file"),
         (["--what=speed"], 2, "what"),
         (["--peers", "--model=shake"], 2, "--model"),
     ],

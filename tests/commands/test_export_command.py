@@ -23,8 +23,8 @@ from tf_deepdeblur.training import read_training
 ROOT = Path(__file__).parents[2]
 
 
-def run(*words, tool="export.py"):
-    command = [sys.executable, f"tools/{tool}", *map(str, words)]
+def run(*words):
+    command = [sys.executable, "tools/export.py", *map(str, words)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
@@ -87,9 +87,9 @@ def test_a_damaged_log_is_one_line(run_dir, tmp_path, name, content):
 
 
 @pytest.mark.slow
-def test_deblur_takes_a_saved_model(exported, pairs_dir, tmp_path, run_dir):
+def test_deblur_takes_a_saved_model(run_here, exported, pairs_dir, tmp_path, run_dir):
     image = pairs_dir / "test" / "blur" / "000.png"
-    finished = run(f"--model={exported[1] / 'saved_model'}", f"--output_dir={tmp_path}", image, tool="deblur.py")
+    finished = run_here("deblur", f"--model={exported[1] / 'saved_model'}", f"--output_dir={tmp_path}", image)
     assert finished.returncode == 0, finished.stderr
     expected = Deblurrer.load(run_dir, precision="float32")(read_image(image))
     np.testing.assert_array_equal(read_image(tmp_path / "000.png"), expected)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -199,12 +198,9 @@ def test_tensors_that_are_no_weights_are_an_error(refused, torch, tmp_path):
         assert refused(path).startswith("no weights of a generator under 'G'")
 
 
-@pytest.mark.slow
-def test_the_old_path_runs_the_command(torch, tmp_path):
+def test_the_command_says_what_it_has_read(run_here, torch, tmp_path):
     output = tmp_path / "generator.keras"
-    words = [f"--checkpoint={DATA / 'authors_k3.pt'}", f"--output={output}"]
-    command = [sys.executable, "tools/import_torch_weights.py", *words]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    finished = run_here("import_weights", f"--checkpoint={DATA / 'authors_k3.pt'}", f"--output={output}")
     assert (finished.returncode, output.is_file()) == (0, True)
     assert finished.stdout == f"{output}: 3 scales, 2 ResBlocks, 8 filters, kernel size 5\n"
 

@@ -2,9 +2,7 @@
 
 import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,6 @@ from tests.hub_server import Hub
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.models.saving import save_generator
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -37,28 +33,42 @@ def test_the_card_tells_of_the_run_but_not_of_its_paths(run_here, run_dir, tmp_p
     assert "/home/me" not in card + (tmp_path / "out" / "model.json").read_text()
 
 
+@pytest.fixture
+def user(monkeypatch):
+    """Makes the hub's client start anew, as another user: it reads its variables when it is imported."""
+
+    def forget():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]:
+            del sys.modules[name]
+
+    def become(hub, cache, **variables):
+        forget()
+        for name in [name for name in os.environ if name.startswith("HF_")]:
+            monkeypatch.delenv(name)
+        for name, value in {"HF_ENDPOINT": hub.url, "HF_HOME": str(cache), **variables}.items():
+            monkeypatch.setenv(name, value)
+
+    yield become
+    forget()
+
+
 @pytest.mark.slow
-def test_published_by_one_and_used_by_another(run_dir, tmp_path):
+def test_published_by_one_and_used_by_another(run_here, run_dir, user, tmp_path):
     pytest.importorskip("huggingface_hub")
     image = np.random.default_rng(0).integers(0, 256, (37, 51, 3), np.uint8)
     write_image(tmp_path / "photo.png", image)
-
-    def deepdeblur(*words, cache, **variables):
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        ours = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / cache), **variables}
-        command = [sys.executable, "-m", "tf_deepdeblur", *map(str, words)]
-        return subprocess.run(command, cwd=ROOT, env=clean | ours, capture_output=True, text=True, timeout=300)
-
     with Hub() as hub:
-        publish = ["publish", f"--model={run_dir}", f"--output_dir={tmp_path / 'out'}", "--repo=me/sharp"]
-        published = deepdeblur(*publish, cache="mine", HF_TOKEN="hf_good")
+        user(hub, tmp_path / "mine", HF_TOKEN="hf_good")
+        words = [f"--model={run_dir}", f"--output_dir={tmp_path / 'out'}", "--repo=me/sharp"]
+        published = run_here("publish", *words)
         assert published.returncode == 0, published.stderr
         commit = hub.branches["me/sharp", "main"]
         assert f"uploaded to hf://me/sharp, commit {commit}" in published.stdout
         assert hub.commits["me/sharp", commit]["generator.keras"] == (run_dir / "generator.keras").read_bytes()
 
+        user(hub, tmp_path / "theirs")
         words = ["--model=hf://me/sharp", f"--output_dir={tmp_path / 'restored'}", "--precision=float32"]
-        used = deepdeblur("deblur", *words, tmp_path / "photo.png", cache="theirs")
+        used = run_here("deblur", *words, tmp_path / "photo.png")
     assert used.returncode == 0, used.stderr
     digest = json.loads((tmp_path / "out" / "model.json").read_text())["sha256"]
     assert used.stderr.splitlines()[0] == f"hf://me/sharp: commit {commit}, SHA-256 {digest}"

@@ -1,17 +1,8 @@
 import shutil
 
 import pytest
-import tensorflow as tf
 
 from tf_deepdeblur.training import loop
-
-
-@pytest.fixture
-def eagerly():
-    """Runs tf.functions as Python: where only files and messages matter, that saves tracing them."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

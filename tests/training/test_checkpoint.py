@@ -22,6 +22,18 @@ def trained(steps, model=None):
     return model
 
 
+@pytest.fixture(scope="module")
+def model():
+    """A trained one, for tests that compare what they save; they may go on training it."""
+    return trained(1)
+
+
+@pytest.fixture(scope="module")
+def again():
+    """Another one of the same shape, for what was saved."""
+    return make(ema_decay=0.9)
+
+
 @pytest.mark.slow
 def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     Checkpoints(tmp_path, model := trained(2)).save(2)
@@ -32,8 +44,8 @@ def test_a_restored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 
 @pytest.mark.slow
-def test_only_the_last_two_and_the_best_are_kept(tmp_path):
-    checkpoints = Checkpoints(tmp_path, trained(1))
+def test_only_the_last_two_and_the_best_are_kept(tmp_path, model):
+    checkpoints = Checkpoints(tmp_path, model)
     improved = [checkpoints.save_best(step, psnr) for step, psnr in ((5, 20.0), (10, 22.0), (15, 21.0))]
     for step in (5, 10, 15, 100):
         checkpoints.save(step)
@@ -43,23 +55,23 @@ def test_only_the_last_two_and_the_best_are_kept(tmp_path):
     assert checkpoints.latest.endswith("step-100")
 
 
-def test_the_best_score_survives_a_restart(tmp_path):
-    checkpoints = Checkpoints(tmp_path, trained(1))
+def test_the_best_score_survives_a_restart(tmp_path, model, again):
+    checkpoints = Checkpoints(tmp_path, model)
     checkpoints.save_best(1, 25.0)
     checkpoints.save(1)
-    again = Checkpoints(tmp_path, make(ema_decay=0.9))
-    again.restore()
-    assert not again.save_best(2, 24.0)
-    assert again.save_best(3, 26.0)
+    restarted = Checkpoints(tmp_path, again)
+    restarted.restore()
+    assert not restarted.save_best(2, 24.0)
+    assert restarted.save_best(3, 26.0)
 
 
-def test_a_best_score_that_came_after_the_newest_checkpoint_survives_a_restart(tmp_path):
-    checkpoints = Checkpoints(tmp_path, trained(1))
+def test_a_best_score_that_came_after_the_newest_checkpoint_survives_a_restart(tmp_path, model, again):
+    checkpoints = Checkpoints(tmp_path, model)
     checkpoints.save(1)
     checkpoints.save_best(1, 25.0)
-    again = Checkpoints(tmp_path, make(ema_decay=0.9))
-    again.restore()
-    assert not again.save_best(2, 24.0)
+    restarted = Checkpoints(tmp_path, again)
+    restarted.restore()
+    assert not restarted.save_best(2, 24.0)
 
 
 @pytest.mark.parametrize("policies", [("mixed_float16", "float32"), ("float32", "mixed_float16")], ids="-".join)
@@ -74,52 +86,52 @@ def test_a_run_may_go_on_with_or_without_loss_scaling(tmp_path, policies):
     trained(1, after)
 
 
-def test_another_model_is_refused(tmp_path):
-    Checkpoints(tmp_path, trained(1)).save(1)
+def test_another_model_is_refused(tmp_path, model):
+    Checkpoints(tmp_path, model).save(1)
     with pytest.raises(InputError, match="step-1: cannot be restored"):
         Checkpoints(tmp_path, make(adversarial=False)).restore()
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    Checkpoints(tmp_path, trained(1)).save(1)
+def test_a_damaged_checkpoint_is_named(tmp_path, model, again):
+    Checkpoints(tmp_path, model).save(1)
     data = next((tmp_path / "last").glob("*.data*"))
     data.write_bytes(data.read_bytes()[:100])
     with pytest.raises(InputError, match="step-1: cannot be restored"):
-        Checkpoints(tmp_path, make(ema_decay=0.9)).restore()
+        Checkpoints(tmp_path, again).restore()
 
 
-def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path):
-    checkpoints = Checkpoints(tmp_path, model := trained(1))
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, model, again):
+    checkpoints = Checkpoints(tmp_path, trained(1, model))
     checkpoints.save(1)
     kept = state(model)
     trained(1, model)
     checkpoints.save(2)
     data = next((tmp_path / "last").glob("step-2.data*"))
     data.write_bytes(data.read_bytes()[:100])
-    again = Checkpoints(tmp_path, restored := make(ema_decay=0.9))
-    assert again.restore() == 1
-    assert all(map(np.array_equal, kept, state(restored)))
-    assert again.last_good == f"the last good checkpoint is {tmp_path}/last/step-1"
+    restarted = Checkpoints(tmp_path, again)
+    assert restarted.restore() == 1
+    assert all(map(np.array_equal, kept, state(again)))
+    assert restarted.last_good == f"the last good checkpoint is {tmp_path}/last/step-1"
 
 
-def test_a_damaged_newest_checkpoint_is_written_again_at_its_step(tmp_path):
-    checkpoints = Checkpoints(tmp_path, model := trained(1))
+def test_a_damaged_newest_checkpoint_is_written_again_at_its_step(tmp_path, model, again):
+    checkpoints = Checkpoints(tmp_path, model)
     checkpoints.save(1)
     checkpoints.save(2)
     data = next((tmp_path / "last").glob("step-2.data*"))
     data.write_bytes(data.read_bytes()[:100])
-    again = Checkpoints(tmp_path, model)
-    assert again.restore() == 1
-    again.save(2)
-    assert Checkpoints(tmp_path, make(ema_decay=0.9)).restore() == 2
+    restarted = Checkpoints(tmp_path, model)
+    assert restarted.restore() == 1
+    restarted.save(2)
+    assert Checkpoints(tmp_path, again).restore() == 2
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b'model_checkpoint_path: ""'])
-def test_a_damaged_list_of_checkpoints_is_named(tmp_path, content):
+def test_a_damaged_list_of_checkpoints_is_named(tmp_path, content, again):
     (tmp_path / "last").mkdir()
     (tmp_path / "last" / "checkpoint").write_bytes(content)
     with pytest.raises(InputError, match=r"last/checkpoint: is damaged"):
-        Checkpoints(tmp_path, make())
+        Checkpoints(tmp_path, again)
 
 
 @contextlib.contextmanager
@@ -133,8 +145,8 @@ def files_up_to(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_failed_save_leaves_the_last_good_one(tmp_path):
-    checkpoints = Checkpoints(tmp_path, trained(1))
+def test_a_failed_save_leaves_the_last_good_one(tmp_path, model, again):
+    checkpoints = Checkpoints(tmp_path, model)
     checkpoints.save(1)
 
     with (
@@ -145,6 +157,6 @@ def test_a_failed_save_leaves_the_last_good_one(tmp_path):
     assert sorted(p.name for p in (tmp_path / "last").iterdir()) == [
         "checkpoint", "step-1.data-00000-of-00001", "step-1.index",
     ]  # fmt: skip
-    assert Checkpoints(tmp_path, make(ema_decay=0.9)).restore() == 1
+    assert Checkpoints(tmp_path, again).restore() == 1
     checkpoints.save(2)
     assert checkpoints.latest.endswith("step-2")

@@ -1,5 +1,7 @@
 """Keras's ``fit`` and our loop are two drivers of one training: the same weights after the same steps."""
 
+import functools
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +13,20 @@ import pytest
 import tensorflow as tf
 
 from tests.training.gans import batch, small_discriminator
+from tests.training.small_train import small
 from tf_deepdeblur.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from tf_deepdeblur.data import training_dataset
 from tf_deepdeblur.models import Generator, load_generator
-from tf_deepdeblur.training import DeblurGAN, setup, train
-from tf_deepdeblur.training.strategy import make_strategy
+from tf_deepdeblur.training import DeblurGAN, loop, strategy, train
 
 STEPS = 20
 ROOT = Path(__file__).parents[2]
 
+# One for a process: TensorFlow mixes up the collectives of several mirrored strategies.
+strategy_of = functools.cache(strategy.make_strategy)
 
-def difference(run_dir, data_dir, strategy):
+
+def difference(run_dir, data_dir, name):
     """Largest difference of any weight after 20 steps of the loop and of ``fit``, with averages and a discriminator."""
     shape = {"num_scales": 2, "num_res_blocks": 1, "filters": 4, "kernel_size": 3}
     config = TrainConfig(
@@ -30,14 +35,13 @@ def difference(run_dir, data_dir, strategy):
         data=DataConfig(dataset="pairs", data_dir=str(data_dir), patch_size=16, eval_images=1),
         loss=LossConfig(adversarial_weight=0.1),
         optimizer=OptimizerConfig(total_steps=STEPS, learning_rate=1e-4, ema_decay=0.9),
-        runtime=RuntimeConfig(precision="float32", strategy=strategy),
+        runtime=RuntimeConfig(precision="float32", strategy=name),
     )
-    # The paper's discriminator takes patches from 193 pixels.
-    with mock.patch.multiple(setup, Discriminator=small_discriminator, MIN_PATCH_SIZE=8):
+    with small(), mock.patch.object(loop, "make_strategy", strategy_of):
         train(config)
 
     keras.utils.set_random_seed(0)
-    with make_strategy(strategy).scope():
+    with strategy_of(name, 0).scope():
         gan = DeblurGAN(Generator(**shape), small_discriminator(), ema_decay=0.9)
         optimizers = [keras.optimizers.Adam(1e-4, epsilon=1e-8) for _ in range(2)]
         gan.compile(*optimizers, adversarial_weight=0.1)
@@ -48,8 +52,9 @@ def difference(run_dir, data_dir, strategy):
     return max(np.abs(a - b).max() for a, b in zip(looped, gan.generator.get_weights(), strict=True))
 
 
-def clipped_step(strategy):
+def clipped_step(name):
     """What one step of plain gradient descent, clipped to a norm of 0.01, changes; the batch is split in two."""
+    strategy = strategy_of(name, 0)
     keras.utils.set_random_seed(0)
     with strategy.scope():
         gan = DeblurGAN(Generator(2, 1, 4, 3))
@@ -66,39 +71,33 @@ def test_on_one_device(tmp_path, pairs_dir):
     assert difference(tmp_path, pairs_dir, "single") <= 1e-6
 
 
-@pytest.mark.slow
-def test_on_two_devices(tmp_path, pairs_dir):
-    """In a process of its own, because the CPU is split before TensorFlow's first operation."""
+@pytest.fixture(scope="module")
+def on_two_devices(tmp_path_factory, pairs_dir):
+    """What a process finds whose CPU was split before TensorFlow's first operation."""
     code = """
+import json
 import sys
 from pathlib import Path
 from tf_deepdeblur.runtime import split_cpu
 split_cpu(2)
-from tests.training.test_fit import difference
-print(difference(Path(sys.argv[1]), Path(sys.argv[2]), "mirrored"))
+from tests.training.test_fit import clipped_step, difference
+apart = difference(Path(sys.argv[1]), Path(sys.argv[2]), "mirrored")
+one, two = map(clipped_step, ("single", "mirrored"))
+print(json.dumps([float(each) for each in (apart, abs((one**2).sum() ** 0.5 - 0.01), abs(one - two).max())]))
 """
-    (apart,) = printed_by(code, tmp_path, pairs_dir)
-    assert apart <= 1e-6
+    command = [sys.executable, "-c", code, tmp_path_factory.mktemp("two_devices"), pairs_dir]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    names = ("apart", "norm_error", "clipped_apart")
+    return dict(zip(names, json.loads(finished.stdout.splitlines()[-1]), strict=True))
 
 
 @pytest.mark.slow
-def test_clipping_on_two_devices():
-    """In a process of its own: TensorFlow mixes up the collectives of several mirrored strategies in one."""
-    code = """
-from tf_deepdeblur.runtime import split_cpu
-split_cpu(2)
-from tests.training.test_fit import clipped_step, make_strategy
-one, two = [clipped_step(make_strategy(name)) for name in ("single", "mirrored")]
-print(abs((one**2).sum() ** 0.5 - 0.01), abs(one - two).max())
-"""
-    norm_error, apart = printed_by(code)
-    assert norm_error <= 1e-6
-    assert apart <= 1e-6
+def test_on_two_devices(on_two_devices):
+    assert on_two_devices["apart"] <= 1e-6
 
 
-def printed_by(code, *arguments):
-    """The numbers that a Python program prints."""
-    command = [sys.executable, "-c", code, *arguments]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    return [float(number) for number in finished.stdout.split()]
+@pytest.mark.slow
+def test_clipping_on_two_devices(on_two_devices):
+    assert on_two_devices["norm_error"] <= 1e-6
+    assert on_two_devices["clipped_apart"] <= 1e-6

@@ -47,8 +47,8 @@ def test_without_a_discriminator_there_is_only_the_content_loss():
 
 @pytest.mark.slow
 def test_training_lowers_the_loss():
-    model, pair = make(adversarial=False), batch()
-    history = model.fit(*pair, epochs=60, verbose=0).history["content_loss"]
+    model, pairs = make(adversarial=False), tf.data.Dataset.from_tensors(batch()).repeat()
+    history = model.fit(pairs, steps_per_epoch=10, epochs=6, shuffle=False, verbose=0).history["content_loss"]
     assert history[-1] < 0.6 * history[0]
 
 
@@ -120,6 +120,7 @@ def trained(**arguments):
 
 
 @pytest.mark.slow
+@eager
 @pytest.mark.parametrize(("size", "ema_decay"), [((16, 16), 0.0), ((17, 22), 0.5)])
 def test_evaluate_and_predict_give_what_the_deblurrer_ships(size, ema_decay):
     model = trained(ema_decay=ema_decay)
@@ -160,7 +161,7 @@ def test_validation_evaluate_and_the_saved_file_agree_with_averages(tmp_path):
 @eager
 @pytest.mark.parametrize(
     ("adversarial", "ema_decay", "dtype"),
-    [(True, 0.9, "float32"), (False, 0.0, "float32"), (True, 0.0, "mixed_bfloat16"), (True, 0.9, "mixed_float16")],
+    [(True, 0.9, "mixed_float16"), (False, 0.0, "mixed_bfloat16")],
 )
 def test_a_saved_model_goes_on_as_if_it_had_not_been_saved(tmp_path, adversarial, ema_decay, dtype):
     arguments = {"content_loss": "mae", "adversarial_loss": "minimax", "steps_per_execution": 2}
@@ -185,6 +186,7 @@ def optimizer_variables(model):
 
 
 @pytest.mark.slow
+@eager
 def test_the_average_is_predicted_with_though_the_model_was_loaded_without_compiling(tmp_path):
     model = trained(ema_decay=0.9)
     model.save(tmp_path / "gan.keras")
@@ -194,6 +196,7 @@ def test_the_average_is_predicted_with_though_the_model_was_loaded_without_compi
 
 
 @pytest.mark.slow
+@eager
 def test_history_is_the_mean_over_the_epoch():
     model, (blurry, sharp) = make(), batch(6)
     step = make()
@@ -223,6 +226,12 @@ def test_ones_own_losses_are_trained_with_and_saved(tmp_path):
     assert (type(again.content_loss), type(again.discriminator_loss)) == (Charbonnier, Hinge)
 
 
+@pytest.fixture(scope="module")
+def refusing():
+    """A model for calls that are refused."""
+    return make()
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [
@@ -235,15 +244,15 @@ def test_ones_own_losses_are_trained_with_and_saved(tmp_path):
         ((keras.optimizers.Adam(use_ema=True), "adam"), {}, "`generator_optimizer` has `use_ema=True`.*`ema_decay`"),
     ],
 )
-def test_what_compile_cannot_use_is_named(arguments, options, message):
+def test_what_compile_cannot_use_is_named(refusing, arguments, options, message):
     with pytest.raises(ValueError, match=message):
-        make().compile(*arguments, **options)
+        refusing.compile(*arguments, **options)
 
 
-def test_one_optimizer_for_both_networks_is_refused():
+def test_one_optimizer_for_both_networks_is_refused(refusing):
     optimizer = adam()
     with pytest.raises(ValueError, match="must be two optimizers"):
-        make().compile(optimizer, optimizer)
+        refusing.compile(optimizer, optimizer)
 
 
 def test_an_optimizer_for_no_discriminator_is_refused():
@@ -258,10 +267,11 @@ def test_names_of_optimizers_do():
 
 
 def test_images_without_partners_are_refused():
+    model = make()
     with pytest.raises(ValueError, match=r"needs pairs: a data set of \(blurry, sharp\)"):
-        make().fit(batch()[0], verbose=0)
+        model.fit(batch()[0], verbose=0)
     with pytest.raises(ValueError, match="sample_weight"):
-        make().fit(*batch(), sample_weight=np.ones(2), verbose=0)
+        model.fit(*batch(), sample_weight=np.ones(2), verbose=0)
 
 
 @pytest.mark.parametrize("ema_decay", [-0.1, 1.0])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.helpers import write_pairs
 from tests.training.gans import eager
+from tests.training.small_train import small
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import load_generator, save_generator
@@ -139,16 +139,11 @@ def test_a_damaged_record_is_called_so(tiny_config, source):
 @pytest.mark.slow
 @eager
 def test_the_discriminator_starts_where_the_run_has_one(tiny_config, tmp_path):
-    write_pairs(tmp_path / "data" / "train", 1, 200, 200)
-    arguments = {
-        "data": {"data_dir": str(tmp_path / "data" / "train"), "patch_size": 196},
-        "loss": {"adversarial_weight": 1e-4},
-        "optimizer": {"total_steps": 1, "batch_size": 1},
-    }
-    first = tiny_config(tmp_path / "first", **arguments)
-    loop.train(first)
+    first = tiny_config(tmp_path / "first", loss={"adversarial_weight": 1e-4}, optimizer={"total_steps": 1})
+    with small():
+        loop.train(first)
+        model = build_model(first)
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(tmp_path / "first" / "checkpoints" / "last"))
-    model = build_model(first)
     origin = assign_initial_weights(model, str(tmp_path / "first"))
     assert origin["discriminator"] == "from the same run"
     for index, variable in enumerate(model.discriminator.variables):

@@ -57,6 +57,7 @@ def test_a_run_folder_holds_what_it_should(finished_run):
 
 
 @pytest.mark.slow
+@eager
 def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tiny_config, tmp_path):
     arguments = {"optimizer": {"total_steps": 6, "ema_decay": 0.9}}
     loop.train(tiny_config(tmp_path / "whole", **arguments))
@@ -66,9 +67,10 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_weights(tiny_config, tmp_p
 
 
 @pytest.mark.slow
+@eager
 def test_a_finished_run_only_reports(finished, finished_run):
     before = (Path(finished.run_dir) / "generator.keras").stat().st_mtime_ns
-    assert loop.train(finished) == pytest.approx(finished_run[1])
+    assert loop.train(finished) == pytest.approx(finished_run[1], rel=1e-4)
     assert (Path(finished.run_dir) / "generator.keras").stat().st_mtime_ns == before
 
 
