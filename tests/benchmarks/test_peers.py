@@ -86,10 +86,10 @@ def test_pytorch_trains_alike(weights, tiny_config, adversarial_weight):
     theirs = pytorch_peer.prepare_training(
         weights, config.model, adversarial_weight, 2, config.data.patch_size, "float32", "as written"
     )
-    losses = np.array([(train(), theirs()) for _ in range(3)])
+    losses = np.array([(train(), theirs()) for _ in range(2)])
     np.testing.assert_allclose(losses[0, 0], losses[0, 1], rtol=1e-5)
     np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=1e-3)
-    assert losses[2, 0] < losses[0, 0]
+    assert losses[1, 0] < losses[0, 0]
 
 
 @pytest.mark.slow

@@ -233,7 +233,7 @@ np.savez(folder + "/jax.npz", *[np.array(level) for level in restored])
 def test_jax_gives_the_same_output(tmp_path):
     """The networks are portable Keras: the same file, another backend."""
     pytest.importorskip("jax")
-    generator = Generator(3, 2, 8)
+    generator = Generator(3, 1, 4)
     images = np.random.default_rng(0).random((1, 32, 40, 3)).astype(np.float32) - 0.5
     save_generator(generator, tmp_path / "g.keras")
     np.save(tmp_path / "blurry.npy", images)
