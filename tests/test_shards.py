@@ -1,7 +1,7 @@
 import pytest
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.shards import ALL, Shard, parse_shard, slurm_shard
+from tf_deepdeblur.shards import ALL, WorkShard, parse_shard, slurm_shard
 
 
 def slurm(task, first, last, step, count):
@@ -15,14 +15,14 @@ def slurm(task, first, last, step, count):
 @pytest.mark.parametrize("count", [1, 3, 7, 20])
 def test_shards_are_disjoint_and_together_all_of_the_work(count):
     work = list(range(17))
-    parts = [Shard(index, count).of(work) for index in range(count)]
+    parts = [WorkShard(index, count).of(work) for index in range(count)]
     assert sorted(item for part in parts for item in part) == work
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert ALL.of(work) == work
 
 
 def test_a_shard_is_written_as_it_is_read():
-    assert parse_shard("2/7") == Shard(2, 7)
+    assert parse_shard("2/7") == WorkShard(2, 7)
     assert str(parse_shard("2/7")) == "2/7"
 
 
@@ -43,7 +43,7 @@ def test_the_tasks_of_a_slurm_array_are_its_shards(first, step):
     last = first + 6 * step
     for end in {last, last + step - 1}:
         found = [slurm_shard(slurm(task, first, end, step, 7)) for task in range(first, last + 1, step)]
-        assert found == [Shard(index, 7) for index in range(7)]
+        assert found == [WorkShard(index, 7) for index in range(7)]
 
 
 def test_outside_of_an_array_there_is_no_shard():

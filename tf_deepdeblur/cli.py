@@ -17,7 +17,7 @@ from tf_deepdeblur.cluster import Cluster
 from tf_deepdeblur.config import flag_fields
 from tf_deepdeblur.errors import InputError, TemporaryError
 from tf_deepdeblur.io.paths import printable
-from tf_deepdeblur.shards import ALL, Shard, parse_shard, slurm_shard
+from tf_deepdeblur.shards import ALL, WorkShard, parse_shard, slurm_shard
 
 Config = TypeVar("Config")
 
@@ -71,7 +71,7 @@ def define_shard(module_name: str) -> flags.FlagHolder:
     return flag
 
 
-def shard(flag: flags.FlagHolder) -> Shard:
+def shard(flag: flags.FlagHolder) -> WorkShard:
     """The part of the work to do, from the flag or from Slurm; a line on stderr says if it is Slurm's.
 
     Raises:

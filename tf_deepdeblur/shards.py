@@ -11,7 +11,7 @@ _SLURM = ("ID", "MIN", "MAX", "STEP", "COUNT")
 _HINT = "give `shard=i/n`, or `shard=0/1` for all of the work"
 
 
-class Shard(NamedTuple):
+class WorkShard(NamedTuple):
     """Part ``index`` of ``count``, counted from 0; by default all of the work."""
 
     index: int = 0
@@ -29,10 +29,10 @@ class Shard(NamedTuple):
         return f"{self.index}/{self.count}"
 
 
-ALL = Shard()
+ALL = WorkShard()
 
 
-def parse_shard(text: str) -> Shard:
+def parse_shard(text: str) -> WorkShard:
     """The shard that "i/n" names.
 
     Raises:
@@ -41,14 +41,14 @@ def parse_shard(text: str) -> Shard:
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text, re.ASCII)
     if not match:
         raise InputError(f"`shard` must be i/n like 0/7, got {text!r}")
-    shard = Shard(int(match[1]), int(match[2]))
+    shard = WorkShard(int(match[1]), int(match[2]))
     if shard.index >= shard.count:
         last = f", so the last of {shard.count} is {shard.count - 1}/{shard.count}" if shard.count else ""
         raise InputError(f"`shard={text}`: shards are counted from 0{last}")
     return shard
 
 
-def slurm_shard(environment: Mapping[str, str]) -> Shard | None:
+def slurm_shard(environment: Mapping[str, str]) -> WorkShard | None:
     """The shard of a task of a Slurm array; None outside of arrays.
 
     Task IDs may begin with 0 or 1 and have any step: ``--array=0-6``, ``1-7`` and ``0-12:2`` are seven shards each.
@@ -78,4 +78,4 @@ def slurm_shard(environment: Mapping[str, str]) -> Shard | None:
             f"SLURM_ARRAY_TASK_*: an array that begins with task {first} may be a part of a larger one, done again; "
             f"{_HINT}"
         )
-    return Shard((task - first) // step, count)
+    return WorkShard((task - first) // step, count)

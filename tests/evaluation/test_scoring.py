@@ -12,7 +12,7 @@ from tf_deepdeblur.evaluation import kohler, testsets
 from tf_deepdeblur.evaluation.report import write_comparison
 from tf_deepdeblur.evaluation.testsets import Sample, open_references
 from tf_deepdeblur.io.pixels import read_image, write_image
-from tf_deepdeblur.shards import Shard
+from tf_deepdeblur.shards import WorkShard
 
 MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")
 
@@ -374,12 +374,14 @@ def test_merged_shards_leave_what_one_machine_leaves(tmp_path):
     score(brighter, samples, tmp_path / "one", model="a.keras (1)", timing=False)
     shared = {"model": "a.keras (1)", "timing": False}
     with pytest.raises(KeyboardInterrupt):
-        score(Counted(stop_after=1), samples, tmp_path / "all", shard=Shard(0, 3), **shared)
+        score(Counted(stop_after=1), samples, tmp_path / "all", shard=WorkShard(0, 3), **shared)
     with ThreadPoolExecutor(2) as pool:
-        parts = [pool.submit(score, brighter, samples, tmp_path / "all", shard=Shard(i, 3), **shared) for i in (2, 1)]
+        parts = [
+            pool.submit(score, brighter, samples, tmp_path / "all", shard=WorkShard(i, 3), **shared) for i in (2, 1)
+        ]
     assert [len(part.result()["rows"]) for part in parts] == [2, 2]
     again = Counted()
-    assert score(again, samples, tmp_path / "all", shard=Shard(0, 3), **shared)["num_images"] == 3
+    assert score(again, samples, tmp_path / "all", shard=WorkShard(0, 3), **shared)["num_images"] == 3
     assert again.calls == 2
     assert not (tmp_path / "all" / "results.json").exists()
     test_set = testsets.TestSet("pairs", samples)
@@ -389,14 +391,14 @@ def test_merged_shards_leave_what_one_machine_leaves(tmp_path):
 
 
 def test_a_shard_without_images_is_no_error(tmp_path):
-    results = score(brighter, make_samples(tmp_path, count=1), tmp_path / "all", shard=Shard(1, 2))
+    results = score(brighter, make_samples(tmp_path, count=1), tmp_path / "all", shard=WorkShard(1, 2))
     assert (results["num_images"], results["mean"], results["rows"]) == (0, {}, [])
 
 
 def test_all_of_the_work_completes_what_shards_have_begun(tmp_path):
     samples = make_samples(tmp_path)
     score(brighter, samples, tmp_path / "one", timing=False)
-    score(brighter, samples, tmp_path / "all", timing=False, shard=Shard(1, 2))
+    score(brighter, samples, tmp_path / "all", timing=False, shard=WorkShard(1, 2))
     rest = Counted()
     score(rest, samples, tmp_path / "all", timing=False)
     assert rest.calls == 3
@@ -408,10 +410,10 @@ def test_merging_refuses_missing_images_and_other_models(tmp_path):
     test_set = testsets.TestSet("pairs", samples)
     with pytest.raises(InputError, match="no rows of an evaluation in it; start its shards first"):
         evaluation.merge(test_set, tmp_path / "all")
-    score(brighter, samples, tmp_path / "all", model="a", shard=Shard(1, 2))
+    score(brighter, samples, tmp_path / "all", model="a", shard=WorkShard(1, 2))
     with pytest.raises(InputError, match="3 of 5 images are not done, such as clip/0; start their shards again"):
         evaluation.merge(test_set, tmp_path / "all", model="a")
     with pytest.raises(InputError, match="rows of another evaluation"):
         evaluation.merge(test_set, tmp_path / "all", model="b")
     with pytest.raises(InputError, match="rows of another evaluation"):
-        score(brighter, samples, tmp_path / "all", model="b", shard=Shard(0, 2))
+        score(brighter, samples, tmp_path / "all", model="b", shard=WorkShard(0, 2))

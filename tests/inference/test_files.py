@@ -23,7 +23,7 @@ from tf_deepdeblur.inference.restore import Output, restore_files
 from tf_deepdeblur.io import sixteen_bit
 from tf_deepdeblur.io.photo import read_photo
 from tf_deepdeblur.io.video import VideoReader
-from tf_deepdeblur.shards import Shard
+from tf_deepdeblur.shards import WorkShard
 
 RNG = np.random.default_rng(1)
 
@@ -97,19 +97,19 @@ def test_what_is_given_twice_is_restored_once(plan, tree):
 
 def test_shards_divide_the_files_whatever_the_order_of_the_inputs_and_whatever_is_done(plan, tree, tmp_path):
     names, _ = plan(tree, recursive=True)
-    parts = [plan(tree, recursive=True, shard=Shard(index, 4))[0] for index in range(4)]
+    parts = [plan(tree, recursive=True, shard=WorkShard(index, 4))[0] for index in range(4)]
     assert sorted(name for part in parts for name in part) == names
     swapped = [tree / "sub", tree / "b.JPG", tree / "x.png"], [tree / "x.png", tree / "sub", tree / "b.JPG"]
-    assert plan(*swapped[0], shard=Shard(1, 2)) == plan(*swapped[1], shard=Shard(1, 2))
+    assert plan(*swapped[0], shard=WorkShard(1, 2)) == plan(*swapped[1], shard=WorkShard(1, 2))
     for name in parts[0] + parts[2]:
         (tmp_path / "out" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "out" / name).touch()
-    left = [plan(tree, recursive=True, skip_existing=True, shard=Shard(index, 4)) for index in range(4)]
+    left = [plan(tree, recursive=True, skip_existing=True, shard=WorkShard(index, 4)) for index in range(4)]
     assert left == [([], []), (parts[1], []), ([], []), (parts[3], [])]
 
 
 def test_two_files_of_one_name_meet_although_they_are_in_different_shards(plan, tree):
-    planned = [plan(tree / "a.png", tree / "sub", shard=Shard(index, 2)) for index in range(2)]
+    planned = [plan(tree / "a.png", tree / "sub", shard=WorkShard(index, 2)) for index in range(2)]
     assert sorted(names for names, _ in planned) == [[], ["a.png"]]
     (failure,) = [line for _, failures in planned for line in failures]
     assert failure.startswith(f"{tree / 'sub' / 'a.png'}: ")

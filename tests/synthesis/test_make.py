@@ -15,7 +15,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
 from tf_deepdeblur.io.pixels import read_image, write_image
 from tf_deepdeblur.io.png import write_png
-from tf_deepdeblur.shards import Shard
+from tf_deepdeblur.shards import WorkShard
 from tf_deepdeblur.synthesis import manifest
 from tf_deepdeblur.synthesis import pair as module
 from tf_deepdeblur.synthesis.make import make_blur
@@ -239,7 +239,7 @@ def test_shards_make_what_one_machine_makes(tmp_path):
 
     def make_shard(index):
         sequences, _ = plan(videos, tmp_path / "all", settings)
-        return make_blur(sequences, tmp_path / "all", settings, Shard(index, 3))
+        return make_blur(sequences, tmp_path / "all", settings, WorkShard(index, 3))
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(make_shard, [2, 0, 1])) == [([], [])] * 3
@@ -254,10 +254,10 @@ def test_one_machine_at_a_time_makes_a_sequence(tmp_path):
     settings = Settings(**SEVEN)
     sequences, _ = plan([video], tmp_path / "out", settings)
     with locked(part):
-        _, failures = make_blur(sequences, tmp_path / "out", settings, Shard(0, 2))
+        _, failures = make_blur(sequences, tmp_path / "out", settings, WorkShard(0, 2))
     assert len(failures) == 1
     assert "a_07_00: another program is writing to it" in failures[0]
-    assert make_blur(sequences, tmp_path / "out", settings, Shard(0, 2)) == ([], [])
+    assert make_blur(sequences, tmp_path / "out", settings, WorkShard(0, 2)) == ([], [])
     with locked(tmp_path / "out", shared=True), pytest.raises(InputError, match=r"out: another program is writing"):
         make([video], tmp_path / "out")
 

@@ -14,7 +14,7 @@ from tf_deepdeblur.evaluation.testsets import Sample, TestSet
 from tf_deepdeblur.inference.cluster import describe
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import image_size
-from tf_deepdeblur.shards import ALL, Shard
+from tf_deepdeblur.shards import ALL, WorkShard
 
 
 def evaluate_on(
@@ -26,7 +26,7 @@ def evaluate_on(
     identity: str,
     precision: str = "auto",
     limit: int | None = None,
-    shard: Shard = ALL,
+    shard: WorkShard = ALL,
     timing: bool = True,
 ) -> tuple[dict | None, int | None, list[str]]:
     """Evaluates a model as ``evaluate`` does, over the actors of a cluster; the pixels and scores are the same.

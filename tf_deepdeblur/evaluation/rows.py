@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import append_line, write_atomically
-from tf_deepdeblur.shards import Shard
+from tf_deepdeblur.shards import WorkShard
 
 Header = Mapping[str, str | None]
 _KEYS = {"benchmark", "blur_key", "model"}
@@ -67,7 +67,7 @@ class RowsFile:
         shard: names the file; all of the work is ``rows.jsonl``.
     """
 
-    def __init__(self, output_dir: Path, header: Header, rows: Iterable[dict], shard: Shard):
+    def __init__(self, output_dir: Path, header: Header, rows: Iterable[dict], shard: WorkShard):
         name = f"rows.{shard.index}_of_{shard.count}.jsonl" if shard.count > 1 else "rows.jsonl"
         self.path: Path = output_dir / name
         write_atomically(self.path, "".join(json.dumps(entry) + "\n" for entry in (header, *rows)))

@@ -37,7 +37,7 @@ from tf_deepdeblur.evaluation.testsets import Sample, TestSet, open_references
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
 from tf_deepdeblur.sampling import evenly_spaced
-from tf_deepdeblur.shards import ALL, Shard
+from tf_deepdeblur.shards import ALL, WorkShard
 
 
 def evaluate(
@@ -47,7 +47,7 @@ def evaluate(
     *,
     model: str = "",
     limit: int | None = None,
-    shard: Shard = ALL,
+    shard: WorkShard = ALL,
     timing: bool = True,
     progress: Callable[[Sequence[Sample]], Iterable[Sample]] = iter,
 ) -> dict:
@@ -116,7 +116,7 @@ class Evaluation:
     """
 
     def __init__(
-        self, test_set: TestSet, output_dir: str | os.PathLike, model: str, limit: int | None, shard: Shard = ALL
+        self, test_set: TestSet, output_dir: str | os.PathLike, model: str, limit: int | None, shard: WorkShard = ALL
     ):
         if limit is not None and limit < 1:
             raise InputError(f"`limit` must be at least 1, got {limit}")

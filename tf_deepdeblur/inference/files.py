@@ -20,7 +20,7 @@ from tf_deepdeblur.io.atomic import append_line
 from tf_deepdeblur.io.paths import printable, require_regular_file
 from tf_deepdeblur.io.photo import PHOTO_SUFFIXES
 from tf_deepdeblur.io.video import VIDEO_SUFFIXES
-from tf_deepdeblur.shards import ALL, Shard
+from tf_deepdeblur.shards import ALL, WorkShard
 
 # Pictures and videos that are not supported, with what to do: in a folder they are named, not passed over. Of raw files
 # Pillow would read the small preview.
@@ -63,7 +63,7 @@ def plan_jobs(
     output_dir: str | os.PathLike,
     recursive: bool = False,
     skip_existing: bool = False,
-    shard: Shard = ALL,
+    shard: WorkShard = ALL,
 ) -> Plan:
     """Looks for photographs and videos.
 

@@ -29,7 +29,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
 from tf_deepdeblur.io.pixels import read_image
 from tf_deepdeblur.runtime import num_cores
-from tf_deepdeblur.shards import ALL, Shard
+from tf_deepdeblur.shards import ALL, WorkShard
 from tf_deepdeblur.synthesis import made
 from tf_deepdeblur.synthesis.footage import Footage, unusable
 from tf_deepdeblur.synthesis.manifest import write_manifest, write_summary
@@ -45,7 +45,7 @@ def make_blur(
     sequences: list[Sequence],
     output_dir: str | os.PathLike,
     settings: Settings,
-    shard: Shard = ALL,
+    shard: WorkShard = ALL,
     cluster: Cluster | None = None,
 ) -> tuple[list[str], list[str]]:
     """Makes the sequences that are not there yet, on all cores; see the module's docstring for what is written.
