@@ -71,6 +71,12 @@ def test_a_convolution_left_in_float_is_an_error(converted, ranges, monkeypatch)
         int8.quantize(converted["none"], ranges)
 
 
+def test_ranges_of_another_network_are_an_error(converted, ranges):
+    for wrong in (ranges[:-1], [*ranges, *ranges], [limits[:1] for limits in ranges]):
+        with pytest.raises(RuntimeError, match="`ranges` are those of another network"):
+            int8.quantize(converted["none"], wrong)
+
+
 @pytest.mark.parametrize("grey", [0, 1, 100, 128, 254, 255])
 def test_flat_grey_stays_flat(one_scale, one_scale_int8, grey):
     image = np.full((48, 40, 3), grey, np.uint8)

@@ -9,7 +9,7 @@ from tests.export.conftest import random_generator, random_image
 from tests.export.test_tflite import opened
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import tflite, tiles
-from tf_deepdeblur.export.bundle import metadata
+from tf_deepdeblur.export.bundle import ExportOptions, metadata
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 
 SIZES = [(1, 1), (37, 51), (70, 101)]
@@ -22,6 +22,19 @@ def folders(generator, ranges, tmp_path_factory):
     for quantize in tiles.QUANTIZATIONS:
         tiles.export_tiles(generator, root / quantize, metadata(generator), quantize, ranges)
     return {quantize: root / quantize for quantize in tiles.QUANTIZATIONS}
+
+
+def test_quantizations_that_there_are_not_are_refused_before_anything_is_written(generator, tmp_path):
+    for unknown in ("dynamic", "foo"):
+        with pytest.raises(InputError, match=rf"`tiles` must be some of none, float16, int8, got '{unknown}'"):
+            ExportOptions(tiles=("none", unknown))
+        with pytest.raises(ValueError, match=f"`quantize` must be one of none, float16, int8, got '{unknown}'"):
+            tiles.export_tiles(generator, tmp_path / "tiles", {}, unknown)
+    with pytest.raises(InputError, match=r"`quantizations` must be some of .*, got 'foo'"):
+        ExportOptions(quantizations=("foo",))
+    with pytest.raises(ValueError, match="needs the `ranges`"):
+        tiles.export_tiles(generator, tmp_path / "tiles", {}, "int8")
+    assert not (tmp_path / "tiles").exists()
 
 
 @pytest.mark.slow

@@ -37,6 +37,9 @@ class ExportOptions:
         tiles: quantizations of the ``tiles_<quantize>/`` folders, some of ``tiles.QUANTIZATIONS``.
         fixed_size: (height, width) of the only image size of the ``.tflite`` files, or None for any size.
         timing_size: (height, width) of the image to measure speed with; None is the fixed size, or 256x256.
+
+    Raises:
+        InputError: for quantizations that there are not.
     """
 
     saved_model: bool = True
@@ -45,6 +48,12 @@ class ExportOptions:
     tiles: tuple[str, ...] = ()
     fixed_size: tuple[int, int] | None = None
     timing_size: tuple[int, int] | None = None
+
+    def __post_init__(self):
+        for name, known in (("quantizations", tflite.QUANTIZATIONS), ("tiles", tiles.QUANTIZATIONS)):
+            unknown = sorted(set(getattr(self, name)) - set(known))
+            if unknown:
+                raise InputError(f"`{name}` must be some of {', '.join(known)}, got {unknown[0]!r}")
 
 
 def export_model(

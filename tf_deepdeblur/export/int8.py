@@ -66,7 +66,12 @@ def quantize(content: bytes, ranges: Ranges) -> bytes:
     """
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     tensors = model.subgraphs[0].tensors
-    integers = _quantizable(model)[: len(ranges)]
+    integers = _quantizable(model)
+    # The last convolution of the whole network, or of its finest scale, stays float.
+    sizes = [len(_features(model, operator)) for operator in integers]
+    if list(map(len, ranges)) not in (sizes, sizes[:-1]):
+        raise RuntimeError("`ranges` are those of another network")
+    integers = integers[: len(ranges)]
     for operator, limits in zip(integers, ranges, strict=True):
         for index, (low, high) in zip(_features(model, operator), limits, strict=True):
             # The quantiser derives scale and zero point from the range that a float tensor carries.

@@ -52,7 +52,12 @@ def export_tiles(
     Raises:
         InputError: naming the folder, if it holds something else.
         OSError: if the folder cannot be written.
+        ValueError: for another ``quantize``, or "int8" without ranges or with those of another network.
     """
+    if quantize not in QUANTIZATIONS:
+        raise ValueError(f"`quantize` must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
+    if quantize == "int8" and not ranges:
+        raise ValueError("`quantize='int8'` needs the `ranges` of calibration_ranges")
     folder = Path(folder)
     require_replaceable(folder)
     contents = convert(generator, quantize, ranges)

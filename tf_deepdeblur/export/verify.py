@@ -1,7 +1,7 @@
 """Exported files against the Keras model they were made from, on real pictures: pixels, PSNR, size and speed.
 
-Every file is opened as an application would open it, without this package's inference code, which only tiles need. A
-difference beyond the tolerance of its kind is a failed verification.
+A SavedModel is called through its signature, a ``.tflite`` file through LiteRT, as an application would; tiles need
+this package's way through an image. A difference beyond the tolerance of its kind is a failed verification.
 """
 
 import math
@@ -139,13 +139,13 @@ class Verifier:
 
 
 def open_saved_model(folder: str | os.PathLike) -> Restore:
-    """Opens a SavedModel as a function of one image, by nothing but TensorFlow."""
+    """Opens a SavedModel as a function of one image, its signature."""
     restore = tf.saved_model.load(str(folder)).signatures["serving_default"]
     return lambda image: restore(image=tf.constant(image[None]))["restored"].numpy()[0]
 
 
 def open_tflite(path: str | os.PathLike) -> Restore:
-    """Opens a ``.tflite`` file as a function of one image, by nothing but LiteRT."""
+    """Opens a ``.tflite`` file as a function of one image, its signature run by LiteRT on all cores."""
     restore = open_interpreter(path).get_signature_runner("serving_default")
     return lambda image: restore(image=image[None])["restored"][0]
 
