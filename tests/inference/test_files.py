@@ -1,6 +1,8 @@
 """The plan finds every picture once, overwrites no input and loses no file; good files are restored, bad ones named."""
 
 import errno
+import functools
+import io
 import itertools
 import os
 import subprocess
@@ -14,6 +16,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.errors import InputError
@@ -546,6 +549,16 @@ def test_the_progress_line_shows_names_without_control_characters(folder, restor
     assert "a\\nb\\x1b[2J.png" in shown
     assert "\x1b[2J" not in shown
     assert "a\nb" not in shown
+
+
+def test_the_progress_bar_can_be_another_one_or_none(folder, tmp_path, capfd):
+    Image.fromarray(noise()).save(folder / "a.png")
+    jobs = plan_jobs([folder], tmp_path / "out").jobs
+    assert restore_files(negative, jobs, Output(), progress=functools.partial(tqdm, disable=True)) == []
+    assert capfd.readouterr().err == ""
+    shown = io.StringIO()
+    assert restore_files(negative, jobs, Output(), progress=functools.partial(tqdm, file=shown)) == []
+    assert "a.png: 100%" in shown.getvalue()
 
 
 OTHER_PROCESS = """

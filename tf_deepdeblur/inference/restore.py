@@ -5,6 +5,7 @@ the last one encoded and written, each in a thread; a video's decoder and encode
 """
 
 import contextlib
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,13 +46,17 @@ class Output:
     comparisons: Path | None = None
 
 
-def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[str]:
+def restore_files(
+    deblur: Deblur, jobs: Sequence[Job], output: Output, *, progress: Callable[..., tqdm] = tqdm
+) -> list[str]:
     """Restores files, with a progress bar that tells the time left.
 
     Args:
         deblur: Deblurrer.
         jobs: of ``plan_jobs``.
         output: how files are written.
+        progress: makes the progress bar from the arguments of ``tqdm``; ``functools.partial(tqdm, disable=True)`` shows
+            none.
 
     Returns:
         One line for every file that failed, beginning with its name.
@@ -64,17 +69,18 @@ def restore_files(deblur: Deblur, jobs: Sequence[Job], output: Output) -> list[s
             remove_abandoned(folder)
     outcome = _Outcome()
     try:
-        _restore_all(deblur, jobs, output, outcome)
+        _restore_all(deblur, jobs, output, outcome, progress)
     except KeyboardInterrupt as error:
         done = f"interrupted: {len(outcome.restored)} of {len(jobs)} files are restored"
         raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
     return [outcome.failures[job] for job in jobs if job in outcome.failures]
 
 
-def _restore_all(deblur, jobs, output, outcome):
+def _restore_all(deblur, jobs, output, outcome, progress):
     sizes = [megapixels(job) for job in jobs]
+    make_bar = progress if any(sizes) else functools.partial(tqdm, disable=True)
     with (
-        tqdm(total=sum(sizes), dynamic_ncols=True, bar_format=BAR, disable=not any(sizes)) as bar,
+        make_bar(total=sum(sizes), dynamic_ncols=True, bar_format=BAR) as bar,
         read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
         WriteBehind(limit=1) as writing,
     ):
