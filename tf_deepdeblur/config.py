@@ -53,6 +53,9 @@ class ModelConfig(_Checked):
     global_residual: bool = _flag(False, "Add the blurry image to each scale's output (not in the paper).")
 
 
+ARCHITECTURE = tuple(item.name for item in dataclasses.fields(ModelConfig))
+
+
 @dataclass(frozen=True)
 class DataConfig(_Checked):
     """Training and validation images (sections 2 and 3.2)."""
@@ -234,7 +237,7 @@ def shapes_the_model(name: str, before: str, now: str) -> bool:
     """
     if name in ("adversarial_weight", "ema_decay"):  # switch the discriminator, and the average, on and off
         return (float(before) > 0) != (float(now) > 0)
-    return name == "initial_weights" or name in {item.name for item in dataclasses.fields(ModelConfig)}
+    return name == "initial_weights" or name in ARCHITECTURE
 
 
 def describe_changes(changes: dict[str, tuple[str, str]]) -> str:

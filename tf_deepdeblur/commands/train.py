@@ -8,18 +8,16 @@ With --initial_weights, leave out the flags of the network (--num_scales to --gl
 Writes into --run_dir: config.cfg, checkpoints/, metrics.jsonl, tensorboard/, samples/, generator.keras.
 """
 
-import dataclasses
 import os
 from collections.abc import Sequence
 
 from absl import flags
 
 from tf_deepdeblur import cli, runtime
-from tf_deepdeblur.config import ModelConfig, TrainConfig
+from tf_deepdeblur.config import ARCHITECTURE, TrainConfig
 from tf_deepdeblur.errors import InputError
 
 cli.define(TrainConfig, __name__)
-_ARCHITECTURE = [item.name for item in dataclasses.fields(ModelConfig)]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -51,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 def complete_architecture(initial_weights: str, run_dir: str) -> None:
     """Sets the network's flags that are not given to what they were when the run began, or to the weights' values."""
-    missing = [name for name in _ARCHITECTURE if not flags.FLAGS[name].present]
+    missing = [name for name in ARCHITECTURE if not flags.FLAGS[name].present]
     if not missing:
         return
     runtime.import_tensorflow_quietly()

@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_deepdeblur.data.pairs import Pair, PairFolder, check_sizes
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.atomic import is_full, locked
 from tf_deepdeblur.runtime import num_cores
 
@@ -188,8 +188,9 @@ def _read(path):
         return _Content(index, pairs, sizes, ends - 6 * sizes.prod(axis=1), checksums, pixels)
     except (OSError, RuntimeError, KeyError, IndexError, TypeError, ValueError, OverflowError, AttributeError) as error:
         # h5py and JSON raise all of these for files that are damaged, truncated or of another kind
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: is no packed store, or damaged ({reason}); pack the data set again") from error
+        raise InputError(
+            f"{path}: is no packed store, or damaged ({first_line(error)}); pack the data set again"
+        ) from error
 
 
 def _lay_out(path, index, num_bytes):

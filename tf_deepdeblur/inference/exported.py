@@ -25,7 +25,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tf_deepdeblur import runtime
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.checksum import sha256
 
 # Everything that the functions of our exports compute with; nothing here reads or writes files or calls Python.
@@ -243,8 +243,3 @@ def _checked(path, restored, image, progress):
 def unusable(path: str | Path, reason: str) -> InputError:
     """The error for a file or folder that is no export of this package, or no longer."""
     return InputError(f"{path}: not an exported deblurring model ({reason}); export it again")
-
-
-def first_line(error: Exception) -> str:
-    """What an exception says, without the rest of it."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tf_deepdeblur import runtime
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.inference import scale_by_scale, tiling
-from tf_deepdeblur.inference.exported import first_line, open_interpreter, unusable
+from tf_deepdeblur.inference.exported import open_interpreter, unusable
 from tf_deepdeblur.inference.scale_by_scale import SMALLEST_TILE
 
 DESCRIPTION = "model.json"

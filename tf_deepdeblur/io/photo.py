@@ -17,7 +17,7 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io import sixteen_bit
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.paths import printable, require_regular_file
@@ -222,8 +222,7 @@ def _reason(path, error):
         return "is empty; copy it again from the original"
     if isinstance(error, Image.UnidentifiedImageError):
         return "is not a picture, or is damaged; check whether another program opens it"
-    words = (str(error).splitlines() or [type(error).__name__])[0]
-    return f"cannot be read as a picture ({words}); copy it again from the original"
+    return f"cannot be read as a picture ({first_line(error)}); copy it again from the original"
 
 
 def _eight_bit_pixels(path, image):

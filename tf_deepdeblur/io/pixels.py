@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.io.paths import require_regular_file
 
@@ -95,8 +95,9 @@ def _opened(path):
     except InputError:
         raise
     except Exception as error:  # what a damaged file raises depends on where it is damaged
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as an image ({reason}); replace the file or remove it") from error
+        raise InputError(
+            f"{path}: cannot be read as an image ({first_line(error)}); replace the file or remove it"
+        ) from error
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray, **options: object) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.checksum import sha256
 
 PREFIX = "hf://"
@@ -153,7 +153,6 @@ def _plain_errors(name: str) -> Iterator:
             raise InputError(f"{name}: the hub refuses the token; check HF_TOKEN and what it may access") from error
         raise InputError(f"{name}: the hub answers with the error {status}; try again later") from error
     except (errors.HTTPError, OSError) as error:  # HTTPError is of the HTTP library that this huggingface_hub uses
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{name}: cut off ({reason}); start the same command again") from error
+        raise InputError(f"{name}: cut off ({first_line(error)}); start the same command again") from error
     except ValueError as error:  # a name that the hub cannot have, or an answer that is not a hub's
-        raise InputError(f"{name}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{name}: {first_line(error)}") from error

@@ -20,7 +20,8 @@ import h5py
 import keras
 import numpy as np
 
-from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.config import ARCHITECTURE
+from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.atomic import atomic_write
 from tf_deepdeblur.models import hub
 from tf_deepdeblur.models.generator import Generator, check_arguments, count_parameters
@@ -28,7 +29,6 @@ from tf_deepdeblur.models.generator import Generator, check_arguments, count_par
 WEIGHTS_FOLDER = Path(__file__).parents[1] / "weights"
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _REGISTERED_NAME = "tf_deepdeblur>Generator"
-_ARGUMENTS = {"num_scales", "num_res_blocks", "filters", "kernel_size", "global_residual"}
 _LARGEST_JSON = 2**16
 _HDF5_OVERHEAD = 2**23  # bytes beside the arrays: 2 kB for each of at most 1,216
 _DAMAGED = (  # what reading a damaged archive, JSON text or HDF5 file raises, and the checks below
@@ -83,8 +83,9 @@ def load_generator(model: str | os.PathLike, dtype: str | Callable[[int, int], s
     except InputError:  # the precision cannot be had
         raise
     except _DAMAGED as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path}: not a complete generator of this package ({reason}); copy it again") from error
+        raise InputError(
+            f"{path}: not a complete generator of this package ({first_line(error)}); copy it again"
+        ) from error
     if not all(np.isfinite(weight).all() for weight in generator.get_weights()):
         raise InputError(f"{path}: has weights that are not finite; its training diverged: take an earlier one")
     return generator
@@ -160,8 +161,8 @@ def _read_arguments(archive):
         name = model.get("class_name") if isinstance(model, dict) else None
         raise ValueError(f"it holds {str(name)[:40]!r}, not a Generator")
     config = model["config"]
-    arguments = {name: config[name] for name in sorted(_ARGUMENTS)}
-    if not config.keys() <= _ARGUMENTS | {"name", "dtype", "trainable"}:  # which say nothing about the weights
+    arguments = {name: config[name] for name in sorted(ARCHITECTURE)}
+    if not config.keys() <= {*ARCHITECTURE, "name", "dtype", "trainable"}:  # which say nothing about the weights
         raise ValueError("its Generator has unknown arguments")
     check_arguments(**arguments)
     return arguments

@@ -1,12 +1,11 @@
 """Starting a run from existing weights: of another run, of a file, or from the hub."""
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import tensorflow as tf
 
-from tf_deepdeblur.config import ModelConfig
+from tf_deepdeblur.config import ARCHITECTURE
 from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io.checksum import sha256
 from tf_deepdeblur.models import hub
@@ -16,7 +15,7 @@ from tf_deepdeblur.training.run_folder import RunFolder
 
 
 def architecture(weights: str | os.PathLike) -> dict[str, int | bool]:
-    """The values of ModelConfig that a network was made with.
+    """The values of ``ModelConfig`` that a network was made with.
 
     Args:
         weights: what ``load_generator`` takes.
@@ -25,7 +24,7 @@ def architecture(weights: str | os.PathLike) -> dict[str, int | bool]:
         InputError: if there is no complete network.
     """
     config = load_generator(weights).get_config()
-    return {name: config[name] for name in asdict(ModelConfig())}
+    return {name: config[name] for name in ARCHITECTURE}
 
 
 def assign_initial_weights(model: DeblurGAN, weights: str) -> dict[str, str]:
@@ -49,9 +48,7 @@ def assign_initial_weights(model: DeblurGAN, weights: str) -> dict[str, str]:
     path = find_model(weights)
     generator = load_generator(path)
     ours, theirs = model.generator.get_config(), generator.get_config()
-    differences = [
-        f"`{name}={theirs[name]}`, not {ours[name]}" for name in asdict(ModelConfig()) if theirs[name] != ours[name]
-    ]
+    differences = [f"`{name}={theirs[name]}`, not {ours[name]}" for name in ARCHITECTURE if theirs[name] != ours[name]]
     if differences:
         raise InputError(f"{weights}: was made with {', '.join(differences)}; leave these out or use other weights")
     for network in {id(network): network for network in (model.generator, model.trained_generator)}.values():

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from tf_deepdeblur.config import (
+    ARCHITECTURE,
     TrainConfig,
     changed_values,
     describe_changes,
-    flag_values,
     read_flagfile,
     shapes_the_model,
     to_flagfile,
@@ -80,7 +80,7 @@ class RunFolder:
             barred = {name: values for name, values in changes.items() if shapes_the_model(name, *values)}
         except ValueError as error:
             raise InputError(f"{self.config}: is damaged ({error}); {_REMEDY}") from error
-        if not saved.keys() >= flag_values(config.model).keys():
+        if not saved.keys() >= set(ARCHITECTURE):
             raise InputError(f"{self.config}: is damaged (flags are missing); {_REMEDY}")
         if barred and self.has_checkpoint:
             raise InputError(f"{self.path} holds another model ({describe_changes(barred)}); use a new `run_dir`")
