@@ -77,7 +77,9 @@ def begun(config):
 
 
 def test_a_run_cannot_begin_twice(tiny_config, source, tmp_path):
-    begun(tiny_config(initial_weights=source))
+    run = begun(tiny_config(initial_weights=source))
+    run.checkpoints.joinpath("last").mkdir(parents=True)
+    run.checkpoints.joinpath("last", "step-1.index").touch()
     other = shutil.copy(source, tmp_path / "other.keras")
     with pytest.raises(
         InputError, match=r"another model .`initial_weights` was .*source\.keras, is now .*other\.keras"
