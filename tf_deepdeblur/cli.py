@@ -244,7 +244,7 @@ def _parse(command, argv):
             own_flags = flags.FLAGS.module_help(command).partition(":\n")[2]
             show(f"{command.__doc__}\nFlags (--flagfile=FILE reads them from a file):\n\n{own_flags}")
             sys.exit(0)
-        return flags.FLAGS(_with_shipped_configs(argv))
+        rest = flags.FLAGS(_with_shipped_configs(argv))
     except (flags.CantOpenFlagFileError, UnicodeDecodeError) as error:
         complain(argv[0], _about_flagfile(argv, error))
         sys.exit(2)
@@ -253,8 +253,15 @@ def _parse(command, argv):
         missing = re.match(r"flag --(\w+)=None: .* must have a value other than None", message)
         # Without the hint that absl adds to flags that may be repeated; ours say so themselves.
         help_ = flags.FLAGS[missing[1]].help.partition(";\n")[0] if missing else ""
+        if isinstance(error, flags.UnrecognizedFlagError):
+            message += "; --help lists the flags"
         complain(argv[0], f"--{missing[1]} is missing: {help_}" if missing else message)
         sys.exit(2)
+    for name in ("output_dir", "run_dir"):  # of a variable of the shell that is not set
+        if name in flags.FLAGS and flags.FLAGS[name].value == "":
+            complain(argv[0], f"--{name} is empty; name a folder")
+            sys.exit(2)
+    return rest
 
 
 def _about_flagfile(argv, error):

@@ -119,7 +119,8 @@ def test_dry_run_prints_and_stops(run_here, tmp_path, pairs_dir):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--no_such_flag=1"], "no_such_flag"),
+        (["--no_such_flag=1"], "no_such_flag'; --help lists the flags"),
+        (["--run_dir="], "--run_dir is empty; name a folder"),
         (["--num_scales=4"], "--num_scales must be one of 1, 2, 3, got 4"),
         (["--filters=many"], "--filters=many"),
         (["--decay_steps=1,x"], "--decay_steps takes whole numbers"),

@@ -416,8 +416,11 @@ def test_colours_and_animations_that_are_not_supported_are_named(tmp_path):
     image.save(tmp_path / "moving.png", save_all=True, append_images=[image.rotate(90)])
     image.save(tmp_path / "moving.webp", save_all=True, append_images=[image.rotate(90)])
     image.save(tmp_path / "pages.tif", save_all=True, append_images=[image.rotate(90)])
-    assert refusal(tmp_path / "press.jpg") == "has colours of the kind CMYK, which is not supported; save it as RGB"
-    assert refusal(tmp_path / "float.tif").startswith("has colours of the kind F")
+    assert (
+        refusal(tmp_path / "press.jpg")
+        == "has pixels of the kind CMYK, which is not supported; save it as RGB of 8 or 16 bits"
+    )
+    assert refusal(tmp_path / "float.tif").startswith("has pixels of the kind F")
     gif = "is in the format GIF; save it as PNG, JPEG, WebP, TIFF or BMP, an animation as MP4"
     assert refusal(tmp_path / "moving.gif") == gif
     for name in ("moving.png", "moving.webp", "pages.tif"):

@@ -228,7 +228,7 @@ def _reason(path, error):
 def _eight_bit_pixels(path, image):
     """The pixels of an opened image as uint8 [H, W, C] with 1 to 4 channels."""
     if image.mode not in _MODES:
-        raise InputError(f"has colours of the kind {image.mode}, which is not supported; save it as RGB")
+        raise InputError(f"has pixels of the kind {image.mode}, which is not supported; save it as RGB of 8 or 16 bits")
     if image.format == "PNG":
         with Image.open(path) as again:
             again.verify()  # the check sums, which Pillow does not look at when it loads the pixels
