@@ -80,4 +80,4 @@ def test_another_folder_is_not_replaced(generator, tmp_path):
 
 def test_ranges_of_another_network_are_refused(ranges, tmp_path):
     with pytest.raises(ValueError, match="`ranges` are those of another network"):
-        tiles.convert(random_generator(3), "int8", ranges)
+        tiles.convert_scales(random_generator(3), "int8", ranges)

@@ -9,7 +9,7 @@ from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import precision
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.inference.tiled import TiledGenerator
+from tf_deepdeblur.inference.tiled_generator import TiledGenerator
 from tf_deepdeblur.io.pixels import to_float, to_integers
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator, with_dtype

@@ -9,7 +9,7 @@ import pytest
 from tests.training.test_strategy import free_ports
 from tf_deepdeblur.errors import InputError, TemporaryError
 from tf_deepdeblur.training import workers as module
-from tf_deepdeblur.training.cluster import ALONE, Cluster
+from tf_deepdeblur.training.worker_cluster import ALONE, WorkerCluster
 from tf_deepdeblur.training.workers import Workers
 
 
@@ -38,7 +38,7 @@ class Member(threading.Thread):
 @pytest.fixture
 def clusters():
     addresses = tuple(f"localhost:{port}" for port in free_ports(3))
-    return [Cluster(addresses, index) for index in range(3)]
+    return [WorkerCluster(addresses, index) for index in range(3)]
 
 
 def together(*members):
@@ -126,7 +126,7 @@ def test_a_lost_worker_is_named_to_every_other_one(clusters, lost):
     while not all(hasattr(member, "workers") for member in members):
         time.sleep(0.01)
     start = time.monotonic()
-    members[lost].workers._on_end = None
+    members[lost].workers._on_failure = None
     for peer in members[lost].workers._peers.values():
         peer.close()
     others = [member for index, member in enumerate(members) if index != lost]

@@ -54,16 +54,16 @@ def cached_int8(
         raise InputError(f"{path}: is an export already, with a precision of its own; give a .keras file")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tf_deepdeblur"
     folder = cache / tf_deepdeblur.__version__ / "int8" / sha256(path)
-    found = _read(folder)
+    found = _find(folder)
     if found is None:
-        _make(path, folder, progress)
-        found = _read(folder)
+        _export_to_cache(path, folder, progress)
+        found = _find(folder)
     if found is None:
         raise InputError(f"{folder}: cannot be read again; remove it or use another `precision`")
     return found
 
 
-def _read(folder):
+def _find(folder):
     """The export in a folder; None if it is missing or damaged."""
     tiles = folder / f"tiles_{_QUANTIZE}"
     try:
@@ -74,7 +74,7 @@ def _read(folder):
         return None
 
 
-def _make(path, folder, progress):
+def _export_to_cache(path, folder, progress):
     """Makes the export beside ``folder`` and moves it there; one that is there and sound stays, it may be in use."""
     part = folder.with_name(f".{secrets.token_hex(8)}.part")
     options = bundle.ExportOptions(saved_model=False, quantizations=(), tiles=(_QUANTIZE,))
@@ -88,7 +88,7 @@ def _make(path, folder, progress):
         try:
             part.rename(folder)
         except OSError:
-            if _read(folder) is None:  # else another process was faster
+            if _find(folder) is None:  # else another process was faster
                 shutil.rmtree(folder)
                 part.rename(folder)
     except OSError as error:

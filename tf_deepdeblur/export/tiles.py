@@ -60,11 +60,11 @@ def export_tiles(
         raise ValueError("`quantize='int8'` needs the `ranges` of calibration_ranges")
     folder = Path(folder)
     require_replaceable(folder)
-    contents = convert(generator, quantize, ranges)
+    contents = convert_scales(generator, quantize, ranges)
     margin = generator.kernel_size // 2
-    radius = generator.scales[0].radius
+    halo = generator.scales[0].radius
     last = generator.num_scales - 1
-    narrow, wide = (_bytes_per_pixel(generator, quantize, pointer) for pointer in (4, 8))
+    narrow, wide = (_bytes_per_pixel(generator, quantize, pointer_bytes) for pointer_bytes in (4, 8))
     interfaces = {
         "halve.tflite": ({"image": _described(_FLOAT, "h", "w")}, {"halved": _described(_FLOAT, "h/2", "w/2")})
     }
@@ -81,10 +81,10 @@ def export_tiles(
         "num_scales": generator.num_scales,
         "multiple": 2**last,
         "smallest_side": smallest_side(generator.num_scales),
-        "halo": radius,
+        "halo": halo,
         "coarse_margin": margin,
         "pyramid_halo": PYRAMID_HALO,
-        "tile": min(_LARGEST_TILE, max(SMALLEST_TILE, math.isqrt(2**30 // narrow) - 2 * radius)) // 2 * 2,
+        "tile": min(_LARGEST_TILE, max(SMALLEST_TILE, math.isqrt(2**30 // narrow) - 2 * halo)) // 2 * 2,
         "bytes_per_pixel": wide,
         "files": {
             name: {
@@ -102,7 +102,7 @@ def export_tiles(
         (part / DESCRIPTION).write_text(json.dumps({**metadata, **details}, indent=2, allow_nan=False) + "\n")
 
 
-def convert(generator: Generator, quantize: str = "none", ranges: int8.Ranges | None = None) -> dict[str, bytes]:
+def convert_scales(generator: Generator, quantize: str = "none", ranges: int8.Ranges | None = None) -> dict[str, bytes]:
     """The TFLite files of one quantisation by name; arguments as for ``export_tiles``."""
     last = generator.num_scales - 1
     image = tf.TensorSpec([1, None, None, 3], tf.float32, name="image")
@@ -136,8 +136,8 @@ def _scale_ranges(generator, ranges):
     """The ranges of each scale's operators, finest first; the whole network runs from the coarsest to the finest."""
     parts, start = [], 0
     for k in reversed(range(generator.num_scales)):
-        upconvolution, last_convolution = k < generator.num_scales - 1, k > 0
-        stop = start + upconvolution + 1 + 3 * generator.num_res_blocks + last_convolution
+        has_upconvolution, has_integer_tail = k < generator.num_scales - 1, k > 0
+        stop = start + has_upconvolution + 1 + 3 * generator.num_res_blocks + has_integer_tail
         parts.insert(0, ranges[start:stop])
         start = stop
     if start != len(ranges):
@@ -145,13 +145,15 @@ def _scale_ranges(generator, ranges):
     return parts
 
 
-def _bytes_per_pixel(generator, quantize, pointer):
-    """Memory that LiteRT takes for each pixel of a window, with pointers of that many bytes, as measured.
+def _bytes_per_pixel(generator, quantize, pointer_bytes):
+    """Memory that LiteRT takes for each pixel of a window, with pointers of ``pointer_bytes``, as measured.
 
     Most of it is pointers: each convolution keeps one for every pixel that an output pixel sees.
     """
     convolutions = 2 * generator.num_res_blocks + 2
-    return convolutions * generator.kernel_size**2 * pointer + generator.filters * (8 if quantize == "int8" else 16)
+    return convolutions * generator.kernel_size**2 * pointer_bytes + generator.filters * (
+        8 if quantize == "int8" else 16
+    )
 
 
 def _described(kind, height, width):

@@ -13,7 +13,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.exported import SavedModel, TFLite
 from tf_deepdeblur.inference.exported_tiles import TFLiteTiles
 from tf_deepdeblur.inference.precision import candidate_precisions, dtype_policy, trial_seconds
-from tf_deepdeblur.inference.tiled import NotFinite, TiledGenerator
+from tf_deepdeblur.inference.tiled_generator import NotFinite, TiledGenerator
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import find_model, load_generator, with_dtype
 

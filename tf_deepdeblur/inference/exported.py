@@ -38,7 +38,7 @@ OPERATORS = frozenset(
 )
 _MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
 _FILTERS = 64  # where the file does not tell
-_SIGNATURE = "serving_default"
+SIGNATURE = "serving_default"
 _SOME_SIDE = 4  # of the image for which LiteRT allocates tensors first
 _REMEDY = "use the .keras file it was exported from, which works in tiles"
 _TRIAL = """
@@ -69,7 +69,7 @@ class SavedModel:
             raise unusable(folder, "its files are damaged, incomplete or of another kind") from error
         if not callable(self._model):
             raise unusable(folder, "it has no __call__")
-        signature = self._model.signatures.get(_SIGNATURE)
+        signature = self._model.signatures.get(SIGNATURE)
         if signature is not None and "restored" in signature.structured_outputs:
             # Our exports trace their callable again for every image size, which takes time and memory.
             self._restore = lambda image: signature(image=image)["restored"]
@@ -110,7 +110,7 @@ class TFLite:
         _require_sound(self._path)
         try:
             self._interpreter = open_interpreter(path)
-            self._run = self._interpreter.get_signature_runner(_SIGNATURE)
+            self._run = self._interpreter.get_signature_runner(SIGNATURE)
             inputs, outputs = self._run.get_input_details(), self._run.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise unusable(path, first_line(error)) from error
@@ -157,7 +157,7 @@ def open_interpreter(
     with runtime.dropped_stderr(shown_on_error=False) if is_quiet else contextlib.nullcontext():
         interpreter = Interpreter(**source, num_threads=runtime.num_cores())
         for tensor in interpreter.get_input_details():
-            name = tensor["name"].removeprefix(f"{_SIGNATURE}_").partition(":")[0]
+            name = tensor["name"].removeprefix(f"{SIGNATURE}_").partition(":")[0]
             some_side = (sides or {}).get(name, _SOME_SIDE)
             shape = [some_side if side < 0 else int(side) for side in tensor["shape_signature"]]
             interpreter.resize_tensor_input(tensor["index"], shape)

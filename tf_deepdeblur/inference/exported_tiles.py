@@ -16,8 +16,8 @@ import numpy as np
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError, first_line
-from tf_deepdeblur.inference import scale_by_scale, tiling
-from tf_deepdeblur.inference.exported import open_interpreter, unusable
+from tf_deepdeblur.inference import scale_by_scale, tile_geometry
+from tf_deepdeblur.inference.exported import SIGNATURE, open_interpreter, unusable
 from tf_deepdeblur.inference.scale_by_scale import SMALLEST_TILE
 
 DESCRIPTION = "model.json"
@@ -26,7 +26,6 @@ FORMAT_VERSION = 1
 # Largest values that model.json may have; a network has at most 100 ResBlocks of 31x31.
 _LARGEST = {"num_scales": 3, "halo": 3030, "coarse_margin": 15, "bytes_per_pixel": 2**24}
 _BUDGET = 2**31  # bytes; twice as much would save a fifth of the arithmetic of the paper's network
-_SIGNATURE = "serving_default"
 
 
 class TFLiteTiles:
@@ -48,10 +47,10 @@ class TFLiteTiles:
         if tile != "auto" and not (isinstance(tile, int) and tile >= SMALLEST_TILE):
             raise InputError(f"`tile` must be auto or at least {SMALLEST_TILE} pixels for exported tiles, got {tile!r}")
         self.num_scales = description["num_scales"]
-        self.radius = description["halo"]
+        self.halo = description["halo"]
         self._margin = description["coarse_margin"]
         self._tile = tile
-        self._largest = None  # tiles must not be larger, as memory has run out
+        self._max_side = None  # tiles must not be larger, as memory has run out
         self._bytes_per_pixel = description["bytes_per_pixel"]
         self._opened = {}  # the functions of the files that LiteRT holds, by name
         self._keeps_files = False
@@ -69,34 +68,36 @@ class TFLiteTiles:
         # the next image or video frame finds the files open.
         area = image.shape[0] * image.shape[1]
         self._keeps_files = 2 * area * self._bytes_per_pixel <= _budget()
-        return scale_by_scale.restore(self, image, progress)
+        return scale_by_scale.restore_by_scales(self, image, progress)
 
     def halve(self, window: np.ndarray) -> np.ndarray:
         """The next level of a float32 window [H, W, 3]."""
         shape = (window.shape[0] // 2, window.shape[1] // 2, 3)
         return self._run("halve.tflite", shape, np.float32, image=window[None])
 
-    def side(self, k: int, height: int, width: int) -> int:
+    def tile_side(self, k: int, height: int, width: int) -> int:
         """Side of the tiles of level k, which has that size."""
         side = self._tile
         if side == "auto":
             if not self._keeps_files:
                 self._opened = {}  # what the last level took is free again, before it is measured
-            side = tiling.largest_side(height, width, self.radius, _budget() // self._bytes_per_pixel)
+            side = tile_geometry.largest_side(height, width, self.halo, _budget() // self._bytes_per_pixel)
             side = max(side, SMALLEST_TILE)
-        return min(side, self._largest) if self._largest else side
+        return min(side, self._max_side) if self._max_side else side
 
-    def smaller_side(self, side: int, error: Exception) -> int:
-        """Side of the tiles after memory has run out.
+    def shrink_tiles(self, side: int, error: Exception) -> int:
+        """Halves the tiles from now on, after memory has run out with ``side`` pixels; returns the new side.
 
         Raises:
             InputError: if the tiles are the smallest already.
         """
         self._opened, self._keeps_files = {}, False
-        self._largest = scale_by_scale.halved_side(side, error)
-        return self._largest
+        self._max_side = scale_by_scale.halved_side(side, error)
+        return self._max_side
 
-    def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
+    def restore_tile(
+        self, k: int, tile: tile_geometry.Tile, blurry: np.ndarray, coarse: np.ndarray | None
+    ) -> np.ndarray:
         """The pixels of level k that a tile keeps, in the type of ``blurry``; see ``scale_by_scale.Scales``."""
         rows, columns = tile
         window = blurry[rows.seen, columns.seen]
@@ -104,7 +105,7 @@ class TFLiteTiles:
         if coarse is not None:
             inputs["coarse"] = _with_margin(coarse, tile, self._margin)[None]
         restored = self._run(f"scale_{k}.tflite", window.shape, window.dtype, **inputs)
-        return restored[rows.inner, columns.inner]
+        return restored[rows.kept_in_window, columns.kept_in_window]
 
     def _open(self, name, is_quiet=False):
         """A file's function."""
@@ -114,7 +115,7 @@ class TFLiteTiles:
             try:
                 # The windows for which LiteRT allocates tensors first: those of a finer tile of 4x4 pixels.
                 interpreter = open_interpreter(self._contents[name], {"coarse": 2 + 2 * self._margin}, is_quiet)
-                self._opened[name] = interpreter.get_signature_runner(_SIGNATURE)
+                self._opened[name] = interpreter.get_signature_runner(SIGNATURE)
             except (ValueError, RuntimeError) as error:
                 raise unusable(self._folder / name, first_line(error)) from error
         return self._opened[name]

@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference import tiling
+from tf_deepdeblur.inference import tile_geometry
 from tf_deepdeblur.io.pixels import to_float
 from tf_deepdeblur.pyramid import pad_for_pyramid
 
@@ -28,22 +28,26 @@ class Scales(Protocol):
     """The network, scale by scale; level k of an image is [H, W, 3], integers at level 0 and float32 at the others."""
 
     num_scales: int
-    radius: int  # how far a scale sees, in its own pixels
+    halo: int  # how far a scale sees, in its own pixels
 
     def halve(self, window: np.ndarray) -> np.ndarray:
         """The next level of a float32 window."""
 
-    def side(self, k: int, height: int, width: int) -> int:
+    def tile_side(self, k: int, height: int, width: int) -> int:
         """Side of the tiles of level k, which has that size; 0 for one tile."""
 
-    def smaller_side(self, side: int, error: Exception) -> int:
-        """Side of the tiles after memory has run out with tiles of ``side`` pixels; see ``halved_side``."""
+    def shrink_tiles(self, side: int, error: Exception) -> int:
+        """Halves the tiles after memory has run out with ``side`` pixels; returns the new side, see ``halved_side``."""
 
-    def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
+    def restore_tile(
+        self, k: int, tile: tile_geometry.Tile, blurry: np.ndarray, coarse: np.ndarray | None
+    ) -> np.ndarray:
         """The pixels of level k that a tile keeps, in the type of ``blurry``; ``coarse`` is restored level k + 1."""
 
 
-def restore(scales: Scales, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
+def restore_by_scales(
+    scales: Scales, image: np.ndarray, progress: Callable[[float], object] | None = None
+) -> np.ndarray:
     """Restores an image [H, W, 3] of integers, of any size.
 
     Args:
@@ -76,7 +80,7 @@ def halved_side(side: int, error: Exception) -> int:
     return half
 
 
-def as_float(window: np.ndarray) -> tf.Tensor | np.ndarray:
+def to_float_batch(window: np.ndarray) -> tf.Tensor | np.ndarray:
     """[H, W, 3] integers, or float32, unchanged -> float32 [1, H, W, 3]."""
     return window[None] if window.dtype == np.float32 else to_float(window[None])
 
@@ -85,9 +89,11 @@ def _halved(scales, image):
     """The next level of the Gaussian pyramid, float32."""
     height, width = image.shape[:2]
     halved = np.empty((height // 2, width // 2, 3), np.float32)
-    for rows, columns in tiling.tiles(height, width, _PYRAMID_TILE, PYRAMID_HALO):
-        window = scales.halve(np.asarray(as_float(image[rows.seen, columns.seen]))[0])
-        halved[_half(rows.kept), _half(columns.kept)] = window[_half(rows.inner), _half(columns.inner)]
+    for rows, columns in tile_geometry.tiles(height, width, _PYRAMID_TILE, PYRAMID_HALO):
+        window = scales.halve(np.asarray(to_float_batch(image[rows.seen, columns.seen]))[0])
+        halved[_half(rows.kept), _half(columns.kept)] = window[
+            _half(rows.kept_in_window), _half(columns.kept_in_window)
+        ]
     return halved
 
 
@@ -101,17 +107,17 @@ def _restore_level(scales, k, blurry, coarse, report):
         coarse: the restored level k + 1, float32; None at the coarsest level.
         report: called after every tile with the number of this level's pixels that are done.
     """
-    side = scales.side(k, *blurry.shape[:2])
+    side = scales.tile_side(k, *blurry.shape[:2])
     while True:
         restored, done = np.empty_like(blurry), 0
         try:
-            for tile in tiling.tiles(*blurry.shape[:2], side, scales.radius):
+            for tile in tile_geometry.tiles(*blurry.shape[:2], side, scales.halo):
                 restored[tile.rows.kept, tile.columns.kept] = scales.restore_tile(k, tile, blurry, coarse)
                 done += tile.area
                 report(done)
             return restored
         except OUT_OF_MEMORY as error:
-            side = scales.smaller_side(side or max(blurry.shape), error)
+            side = scales.shrink_tiles(side or max(blurry.shape), error)
 
 
 def _half(part):

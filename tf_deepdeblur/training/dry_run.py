@@ -7,12 +7,12 @@ from tqdm import tqdm
 from tf_deepdeblur.config import DataConfig, TrainConfig
 from tf_deepdeblur.data.packed import verify
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.training.cluster import find_cluster
 from tf_deepdeblur.training.initial_weights import describe_origin
 from tf_deepdeblur.training.precision import training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.setup import Sources, build_model, open_sources
 from tf_deepdeblur.training.start import restore_or_initialise
+from tf_deepdeblur.training.worker_cluster import find_cluster
 
 
 def describe(config: TrainConfig) -> str:

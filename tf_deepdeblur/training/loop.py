@@ -20,7 +20,6 @@ from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError, TemporaryError, first_line
 from tf_deepdeblur.io.atomic import write_atomically
 from tf_deepdeblur.training.agreement import facts_to_agree_on, with_remedy
-from tf_deepdeblur.training.cluster import ALONE, find_cluster
 from tf_deepdeblur.training.divergence import DivergenceGuard
 from tf_deepdeblur.training.gan import DeblurGAN
 from tf_deepdeblur.training.initial_weights import describe_origin
@@ -32,6 +31,7 @@ from tf_deepdeblur.training.signals import StopRequest, stop_signals, time_limit
 from tf_deepdeblur.training.start import restore_or_initialise
 from tf_deepdeblur.training.strategy import describe_devices, is_chief, make_strategy
 from tf_deepdeblur.training.validation import Validation
+from tf_deepdeblur.training.worker_cluster import ALONE, find_cluster
 from tf_deepdeblur.training.workers import Workers
 
 # What TensorFlow raises in a step that another worker does not come to, depending on how that one was lost.

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from tf_deepdeblur.runtime import split_cpu
-from tf_deepdeblur.training.cluster import find_cluster
+from tf_deepdeblur.training.worker_cluster import find_cluster
 
 
 def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy:

@@ -20,7 +20,7 @@ from typing import Any
 from absl import logging
 
 from tf_deepdeblur.errors import InputError, TemporaryError
-from tf_deepdeblur.training.cluster import Cluster
+from tf_deepdeblur.training.worker_cluster import WorkerCluster
 
 _PATIENCE = 10.0  # seconds for an answer, and between two lines about who is missing
 # A machine that is gone, or a process that is stopped, does not close its connections. Less than a minute, so that all
@@ -36,21 +36,23 @@ class Workers:
         cluster: the workers; with a single one no connection is made.
         facts: what must be the same everywhere, {name: value}.
         timeout: seconds to wait until all are there; once the chief is there, its own count.
-        on_end: called once, from another thread, when another worker is lost or fails, with the error that this
+        on_failure: called once, from another thread, when another worker is lost or fails, with the error that this
             process should end with. Its own step in progress will not come to an end.
 
     Attributes:
-        error: what ``on_end`` was called with, or None.
+        error: what ``on_failure`` was called with, or None.
 
     Raises:
         InputError: on every worker, if they disagree.
         TemporaryError: naming who is missing, if not all of them are there in time, or who was there and is gone.
     """
 
-    def __init__(self, cluster: Cluster, facts: dict[str, str], timeout: float, on_end: Callable[[InputError], None]):
+    def __init__(
+        self, cluster: WorkerCluster, facts: dict[str, str], timeout: float, on_failure: Callable[[InputError], None]
+    ):
         self.error: InputError | None = None
         self._cluster = cluster
-        self._on_end = on_end
+        self._on_failure = on_failure
         self._is_chief = cluster.index == 0
         self._shared: queue.Queue = queue.Queue()
         self._left = threading.Semaphore(0)
@@ -115,7 +117,7 @@ class Workers:
                 self._wait_for_peers()
         finally:
             with self._ends:
-                self._on_end = None
+                self._on_failure = None
             for peer in self._peers.values():
                 peer.close()
 
@@ -151,8 +153,8 @@ class Workers:
                 if "shared" in message:
                     self._shared.put(message["shared"])
         with self._ends:
-            on_end, self._on_end = self._on_end, None
-        if on_end is None:
+            on_failure, self._on_failure = self._on_failure, None
+        if on_failure is None:
             return
         self.error = error
         self._has_error.set()
@@ -160,7 +162,7 @@ class Workers:
             _tell(self._peers, _end_message(error))
         self._shared.put(None)
         self._left.release(len(self._peers))
-        on_end(error)
+        on_failure(error)
 
 
 class _Connection:

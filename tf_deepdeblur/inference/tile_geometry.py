@@ -30,7 +30,7 @@ class Span(NamedTuple):
         return slice(self.low, self.high)
 
     @property
-    def inner(self) -> slice:
+    def kept_in_window(self) -> slice:
         """``kept``, counted from the first pixel that is seen."""
         return slice(self.start - self.low, self.stop - self.low)
 
@@ -40,7 +40,7 @@ class Span(NamedTuple):
         return int(self.low > 0), int(self.high < self.length)
 
     @property
-    def remaining(self) -> slice:
+    def kept_in_trimmed_window(self) -> slice:
         """``kept``, counted from the first pixel that is left when the sides in ``cut`` have lost the halo."""
         first = 0 if self.low > 0 else self.start
         return slice(first, first + self.stop - self.start)
@@ -91,18 +91,18 @@ def largest_side(height: int, width: int, halo: int, area: int) -> int:
     return max(2, (across - 2 * halo) // 2 * 2)
 
 
-def coarser(span: Span, radius: int) -> tuple[slice, int]:
+def coarser(span: Span, coarse_margin: int) -> tuple[slice, int]:
     """Which pixels of the next coarser scale an up-convolution to the pixels that ``span`` sees has to see itself.
 
     Args:
         span: Span of the finer scale's axis; its ``low``, ``high`` and ``length`` are even.
-        radius: of the up-convolution, in coarse pixels.
+        coarse_margin: how far the up-convolution sees, in coarse pixels.
 
     Returns:
         (slice of the coarser axis, number of its up-convolved pixels that come before ``span.low``).
     """
-    first = max(0, span.low // 2 - radius)
-    last = min(span.length // 2, span.high // 2 + radius)
+    first = max(0, span.low // 2 - coarse_margin)
+    last = min(span.length // 2, span.high // 2 + coarse_margin)
     return slice(first, last), span.low - 2 * first
 
 

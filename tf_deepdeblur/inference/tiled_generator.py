@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.inference import scale_by_scale, tiling
-from tf_deepdeblur.inference.scale_by_scale import OUT_OF_MEMORY, SMALLEST_TILE, as_float
+from tf_deepdeblur.inference import scale_by_scale, tile_geometry
+from tf_deepdeblur.inference.scale_by_scale import OUT_OF_MEMORY, SMALLEST_TILE, to_float_batch
 from tf_deepdeblur.io.pixels import to_float, to_integers
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.pyramid import gaussian_pyramid
@@ -47,9 +47,9 @@ class TiledGenerator:
             raise InputError(f"`tile` must be auto, 0 (off) or at least {SMALLEST_TILE} pixels, got {tile!r}")
         self.generator = generator
         self.num_scales = generator.num_scales
-        self.radius = generator.scales[0].radius
+        self.halo = generator.scales[0].radius
         self.tile = tile
-        self._largest = None  # tiles must not be larger, as memory has run out
+        self._max_side = None  # tiles must not be larger, as memory has run out
         self._area = None  # pixels that a tile may see, chosen at the first image
 
         def restore(images):
@@ -74,13 +74,13 @@ class TiledGenerator:
             NotFinite: if the network gives a value that is not finite.
             InputError: if memory does not suffice for the smallest tiles.
         """
-        if 0 < self.side(0, *image.shape[:2]) < max(image.shape):
-            return scale_by_scale.restore(self, image, progress)
+        if 0 < self.tile_side(0, *image.shape[:2]) < max(image.shape):
+            return scale_by_scale.restore_by_scales(self, image, progress)
         try:
             restored, is_finite = (result.numpy() for result in self._whole[image.dtype.name](image[None]))
         except OUT_OF_MEMORY as error:
-            self.smaller_side(max(image.shape), error)
-            return scale_by_scale.restore(self, image, progress)
+            self.shrink_tiles(max(image.shape), error)
+            return scale_by_scale.restore_by_scales(self, image, progress)
         if not is_finite:
             raise NotFinite("The network gives values that are not finite")
         if progress:
@@ -91,24 +91,28 @@ class TiledGenerator:
         """The next level of a float32 window [H, W, 3]."""
         return self._halve(window[None]).numpy()[0]
 
-    def restore_tile(self, k: int, tile: tiling.Tile, blurry: np.ndarray, coarse: np.ndarray | None) -> np.ndarray:
+    def restore_tile(
+        self, k: int, tile: tile_geometry.Tile, blurry: np.ndarray, coarse: np.ndarray | None
+    ) -> np.ndarray:
         """The pixels of level k that a tile keeps, in the type of ``blurry``; see ``scale_by_scale.Scales``.
 
         Raises:
             NotFinite: if the network gives a value that is not finite.
         """
         rows, columns = tile
-        arguments = [as_float(blurry[rows.seen, columns.seen]), (*rows.cut, *columns.cut)]
+        arguments = [to_float_batch(blurry[rows.seen, columns.seen]), (*rows.cut, *columns.cut)]
         if coarse is not None:
-            parts, skipped = zip(*(tiling.coarser(span, self.generator.kernel_size // 2) for span in tile), strict=True)
-            arguments += [as_float(coarse[parts]), skipped]
+            parts, skipped = zip(
+                *(tile_geometry.coarser(span, self.generator.kernel_size // 2) for span in tile), strict=True
+            )
+            arguments += [to_float_batch(coarse[parts]), skipped]
         restored = self._scales[k](*arguments).numpy()[0]
         if not np.isfinite(restored).all():
             raise NotFinite(f"Scale {k} of the network gives values that are not finite")
-        pixels = restored[rows.remaining, columns.remaining]
+        pixels = restored[rows.kept_in_trimmed_window, columns.kept_in_trimmed_window]
         return pixels if blurry.dtype == np.float32 else to_integers(pixels, blurry.dtype)
 
-    def side(self, k: int, height: int, width: int) -> int:
+    def tile_side(self, k: int, height: int, width: int) -> int:
         """Side of the tiles for an image of scale k; 0 for the whole image."""
         side = self.tile
         if side == "auto":
@@ -117,17 +121,17 @@ class TiledGenerator:
                 free = runtime.free_memory()
                 budget = budget if free is None else min(budget, free // 2)
                 self._area = int(budget / (_MAPS * 4 * self.generator.filters))
-            side = max(tiling.largest_side(height, width, self.radius, self._area), SMALLEST_TILE)
-        return min(side or self._largest, self._largest) if self._largest else side
+            side = max(tile_geometry.largest_side(height, width, self.halo, self._area), SMALLEST_TILE)
+        return min(side or self._max_side, self._max_side) if self._max_side else side
 
-    def smaller_side(self, side: int, error: Exception) -> int:
-        """Side of the tiles after memory has run out, from now on.
+    def shrink_tiles(self, side: int, error: Exception) -> int:
+        """Halves the tiles from now on, after memory has run out with ``side`` pixels; returns the new side.
 
         Raises:
             InputError: if the tiles are the smallest already.
         """
-        self._largest = scale_by_scale.halved_side(side, error)
-        return self._largest
+        self._max_side = scale_by_scale.halved_side(side, error)
+        return self._max_side
 
 
 def _scale_function(generator, k):

@@ -14,7 +14,7 @@ _EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"ty
 _FIRST_PORT, _JOBS, _PORTS_PER_JOB = 20_000, 700, 16
 
 
-class Cluster(NamedTuple):
+class WorkerCluster(NamedTuple):
     """All workers of a training, and which of them this process is.
 
     Attributes:
@@ -30,10 +30,10 @@ class Cluster(NamedTuple):
         return f"worker {index} ({self.addresses[index]})"
 
 
-ALONE = Cluster(("",), 0)
+ALONE = WorkerCluster(("",), 0)
 
 
-def find_cluster(environment: MutableMapping[str, str] = os.environ) -> Cluster:
+def find_cluster(environment: MutableMapping[str, str] = os.environ) -> WorkerCluster:
     """The cluster that TF_CONFIG describes; in a Slurm job TF_CONFIG is set first if it is not there.
 
     Where Slurm shows all GPUs of a node to several tasks, each is given its share in CUDA_VISIBLE_DEVICES.
@@ -51,7 +51,7 @@ def find_cluster(environment: MutableMapping[str, str] = os.environ) -> Cluster:
         jobs, task = setting["cluster"], setting["task"]
         own_address = jobs[task["type"]][task["index"]]
         addresses = [*jobs.get("chief", []), *jobs["worker"]] if "worker" in jobs else jobs["chief"]
-        return Cluster(tuple(addresses), addresses.index(own_address))
+        return WorkerCluster(tuple(addresses), addresses.index(own_address))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"`strategy=multi_worker` needs TF_CONFIG in the environment, such as {_EXAMPLE}, or to be started by srun"

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.training.cluster import expand_nodes, find_cluster
+from tf_deepdeblur.training.worker_cluster import expand_nodes, find_cluster
 
 # Two nodes with four GPUs and four tasks each: variables that the manuals of sbatch and srun list, made-up values.
 SLURM = {
