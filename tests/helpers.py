@@ -1,6 +1,6 @@
 import numpy as np
 
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 
 
 def write_pairs(folder, count, height=48, width=64, seed=0):

@@ -15,7 +15,7 @@ from tests.export.conftest import random_generator
 from tf_deepdeblur.cli import UsageError
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.io.images import read_image
 from tf_deepdeblur.models import saving
 from tf_deepdeblur.models.saving import save_generator
 from tf_deepdeblur.training import read_training

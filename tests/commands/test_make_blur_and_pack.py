@@ -3,7 +3,7 @@
 import pytest
 
 from tests.synthesis.videos import moving_photo, write_sound, write_video
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 from tf_deepdeblur.training import train
 from tf_deepdeblur.training.setup import open_sources
 

@@ -10,7 +10,7 @@ import pytest
 from tests.export.conftest import random_generator
 from tests.hub_server import Hub
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 from tf_deepdeblur.models.saving import save_generator
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
 

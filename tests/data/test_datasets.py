@@ -13,7 +13,7 @@ from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import pack
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 
 
 @pytest.mark.parametrize("crops", [1, 3])

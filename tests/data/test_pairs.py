@@ -7,7 +7,7 @@ from PIL import Image
 from tests.helpers import write_pairs
 from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import read_crop, read_image, write_image
+from tf_deepdeblur.io.images import read_crop, read_image, write_image
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
 

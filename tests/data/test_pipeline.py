@@ -8,7 +8,7 @@ from tf_deepdeblur.data import pipeline
 from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples, pair_index
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.io.images import read_image
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import kohler, testsets
 from tf_deepdeblur.evaluation.report import write_comparison
 from tf_deepdeblur.evaluation.testsets import Sample, open_references
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 from tf_deepdeblur.shards import WorkShard
 
 MEASURES = ("psnr", "ssim_gaussian", "ssim_matlab3d")

@@ -4,7 +4,7 @@ from scipy import io
 
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.evaluation import testsets
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 
 KOHLER = [(scene, kernel) for scene in range(1, 5) for kernel in range(1, 13)]
 

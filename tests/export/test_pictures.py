@@ -6,7 +6,7 @@ import pytest
 from tests.helpers import write_pairs
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import pictures
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 
 
 @pytest.fixture

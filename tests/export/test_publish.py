@@ -11,7 +11,7 @@ from tests.export.conftest import random_generator
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export.publish import FILES, publish
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 from tf_deepdeblur.models.saving import save_generator
 
 TRAINING = {

@@ -6,15 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import (
-    image_size,
-    read_image,
-    side_by_side,
-    to_eight_bits,
-    to_float,
-    to_uint8,
-    write_image,
-)
+from tf_deepdeblur.io.images import image_size, read_image, side_by_side, to_eight_bits, write_image
+from tf_deepdeblur.io.pixels import to_float, to_uint8
 
 
 def test_every_level_survives_the_round_trip():

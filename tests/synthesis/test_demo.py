@@ -4,7 +4,7 @@ from skimage.data import data_dir
 from skimage.metrics import peak_signal_noise_ratio
 
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
-from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.io.images import read_image
 from tf_deepdeblur.synthesis import demo
 
 

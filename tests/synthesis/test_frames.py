@@ -3,7 +3,7 @@ import pytest
 
 from tests.synthesis.videos import damage, moving_photo, rotate, write_sound, write_video
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 from tf_deepdeblur.synthesis.frames import find_sources, open_frames
 
 FRAMES = moving_photo(12, height=50, width=66)

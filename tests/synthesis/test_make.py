@@ -13,7 +13,7 @@ from tests.synthesis.videos import damage, moving_photo, rotate, write_video
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import locked
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 from tf_deepdeblur.io.png import write_png
 from tf_deepdeblur.shards import WorkShard
 from tf_deepdeblur.synthesis import manifest

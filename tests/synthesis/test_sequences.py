@@ -4,7 +4,7 @@ import pytest
 
 from tests.synthesis.videos import moving_photo, write_sound, write_video
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 from tf_deepdeblur.synthesis.sequences import Settings, plan
 
 

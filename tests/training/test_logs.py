@@ -3,7 +3,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
-from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.io.images import read_image
 from tf_deepdeblur.training.logs import Report
 from tf_deepdeblur.training.run_folder import RunFolder
 

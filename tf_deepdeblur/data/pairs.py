@@ -23,7 +23,7 @@ import numpy as np
 
 from tf_deepdeblur.config import WHERE_TO_GET
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_crop, read_image
+from tf_deepdeblur.io.images import IMAGE_SUFFIXES, image_size, read_crop, read_image
 
 _EXPECTED = {
     "gopro": "{split}/<sequence>/{blur_key}/*.png and {split}/<sequence>/sharp/*.png",

@@ -13,7 +13,7 @@ from tf_deepdeblur.evaluation.scoring import Evaluation, Scorer
 from tf_deepdeblur.evaluation.testsets import Sample, TestSet
 from tf_deepdeblur.inference.cluster import describe
 from tf_deepdeblur.inference.deblurrer import Deblurrer
-from tf_deepdeblur.io.pixels import image_size
+from tf_deepdeblur.io.images import image_size
 from tf_deepdeblur.shards import ALL, WorkShard
 
 

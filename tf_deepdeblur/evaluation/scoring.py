@@ -35,7 +35,7 @@ from tf_deepdeblur.evaluation import kohler, report, sheet
 from tf_deepdeblur.evaluation.rows import Header, RowsFile, read_header, read_rows, restored_path
 from tf_deepdeblur.evaluation.testsets import Sample, TestSet, open_references
 from tf_deepdeblur.io.atomic import write_atomically
-from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
+from tf_deepdeblur.io.images import read_image, side_by_side, write_image
 from tf_deepdeblur.sampling import evenly_spaced
 from tf_deepdeblur.shards import ALL, WorkShard
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from PIL import Image
 
-from tf_deepdeblur.io.pixels import side_by_side
+from tf_deepdeblur.io.images import side_by_side
 
 _GAP = 4  # pixels
 

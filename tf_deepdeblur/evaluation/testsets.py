@@ -34,7 +34,7 @@ from scipy import io
 from tf_deepdeblur.config import WHERE_TO_GET
 from tf_deepdeblur.data.pairs import check_pairs, find_pairs
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io import pixels
+from tf_deepdeblur.io import images
 
 BENCHMARKS = ("gopro", "reds", "pairs", "kohler", "lai", "lai_uniform", "lai_nonuniform", "realblur_j", "realblur_r")
 _UNSCORED_FRAMES = {"1_3": {30, 199, 200}}  # left out by the Koehler data set's own code, counted from 1
@@ -110,7 +110,7 @@ def open_references(sample: Sample) -> Sequence[np.ndarray]:
     Raises:
         InputError: naming the file, if it cannot be read, is not uint8, or does not have the blurry image's size.
     """
-    size = pixels.image_size(sample.blurry)
+    size = images.image_size(sample.blurry)
     if sample.references and sample.references[0].suffix == ".mat":
         return _frames_of_mat(sample.references[0], size)
     return _ImageFiles(sample.references, size)
@@ -175,7 +175,7 @@ class _ImageFiles:
         return len(self._paths)
 
     def __getitem__(self, index):
-        return _sized(pixels.read_image(self._paths[index]), self._size, self._paths[index])
+        return _sized(images.read_image(self._paths[index]), self._size, self._paths[index])
 
 
 def _frames_of_mat(path, size):
@@ -221,7 +221,7 @@ def _sized(image, size, path):
 
 
 def _image_files(folder):
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in pixels.IMAGE_SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in images.IMAGE_SUFFIXES)
 
 
 def _first_folder(data_dir, candidates, content):

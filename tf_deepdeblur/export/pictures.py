@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, image_size, read_image
+from tf_deepdeblur.io.images import IMAGE_SUFFIXES, image_size, read_image
 from tf_deepdeblur.synthesis.camera_shake import Layer, Shake, shake_photo
 from tf_deepdeblur.synthesis.demo import PHOTOGRAPHS, TRAIN_PHOTOS, VALIDATION_PHOTOS
 from tf_deepdeblur.synthesis.exposure import blur_pair

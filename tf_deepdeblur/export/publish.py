@@ -13,7 +13,7 @@ from tf_deepdeblur.export.bundle import metadata
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.atomic import atomic_write, write_atomically
 from tf_deepdeblur.io.checksum import sha256
-from tf_deepdeblur.io.pixels import side_by_side, write_image
+from tf_deepdeblur.io.images import side_by_side, write_image
 from tf_deepdeblur.models.saving import find_model, load_generator
 
 FILES = ("generator.keras", "model.json", "README.md", "picture.png")

@@ -18,7 +18,7 @@ from tf_deepdeblur.export import pictures, web_runtime
 from tf_deepdeblur.export.web_server import CONTENT_SECURITY_POLICY
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.atomic import atomic_folder
-from tf_deepdeblur.io.pixels import write_image
+from tf_deepdeblur.io.images import write_image
 
 _PAGE = Path(__file__).parent / "page"
 _EXAMPLE_SIZE = (256, 384)

@@ -18,9 +18,9 @@ from tf_deepdeblur.background import WriteBehind, read_ahead
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference.files import Job, error_line, record_source
 from tf_deepdeblur.io.atomic import atomic_write, remove_abandoned, write_atomically
+from tf_deepdeblur.io.images import side_by_side, to_eight_bits
 from tf_deepdeblur.io.paths import printable
 from tf_deepdeblur.io.photo import JPEG_QUALITY, Photo, encode_photo, photo_size, read_photo, write_photo
-from tf_deepdeblur.io.pixels import side_by_side, to_eight_bits
 from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"

@@ -1,11 +1,11 @@
+from .images import image_size as image_size
+from .images import read_image as read_image
+from .images import write_image as write_image
 from .photo import Photo as Photo
 from .photo import encode_photo as encode_photo
 from .photo import photo_size as photo_size
 from .photo import read_photo as read_photo
 from .photo import write_photo as write_photo
-from .pixels import image_size as image_size
-from .pixels import read_image as read_image
-from .pixels import write_image as write_image
 from .video import Frame as Frame
 from .video import VideoReader as VideoReader
 from .video import VideoWriter as VideoWriter

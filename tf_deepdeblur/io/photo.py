@@ -20,8 +20,8 @@ from PIL import Image
 from tf_deepdeblur.errors import InputError, first_line
 from tf_deepdeblur.io import sixteen_bit
 from tf_deepdeblur.io.atomic import write_atomically
+from tf_deepdeblur.io.images import encoded
 from tf_deepdeblur.io.paths import printable, require_regular_file
-from tf_deepdeblur.io.pixels import encoded
 
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # beyond it Pillow suspects an attack and refuses
 MAX_SIDE = 100_000

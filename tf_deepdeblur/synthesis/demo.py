@@ -8,7 +8,7 @@ import numpy as np
 from skimage.data import data_dir as PHOTOGRAPHS
 from tqdm import tqdm
 
-from tf_deepdeblur.io.pixels import read_image, write_image
+from tf_deepdeblur.io.images import read_image, write_image
 from tf_deepdeblur.synthesis.camera_shake import Layer, Shake, shake_photo
 from tf_deepdeblur.synthesis.exposure import blur_pair
 

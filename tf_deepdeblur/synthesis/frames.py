@@ -18,7 +18,7 @@ import av
 import numpy as np
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import IMAGE_SUFFIXES, read_image
+from tf_deepdeblur.io.images import IMAGE_SUFFIXES, read_image
 from tf_deepdeblur.io.video import VIDEO_SUFFIXES, VideoReader
 from tf_deepdeblur.runtime import num_cores
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from tf_deepdeblur.cluster import Cluster, Pool
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.io.atomic import is_full, locked, write_atomically
-from tf_deepdeblur.io.pixels import read_image
+from tf_deepdeblur.io.images import read_image
 from tf_deepdeblur.runtime import num_cores
 from tf_deepdeblur.shards import ALL, WorkShard
 from tf_deepdeblur.synthesis import made

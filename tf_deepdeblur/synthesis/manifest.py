@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tf_deepdeblur.io.atomic import write_atomically
-from tf_deepdeblur.io.pixels import read_image, side_by_side, write_image
+from tf_deepdeblur.io.images import read_image, side_by_side, write_image
 from tf_deepdeblur.sampling import evenly_spaced
 from tf_deepdeblur.synthesis.sequences import SPLITS
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.pixels import image_size
+from tf_deepdeblur.io.images import image_size
 from tf_deepdeblur.synthesis.frames import FolderFrames, VideoFrames, find_sources, image_files, open_frames
 from tf_deepdeblur.synthesis.response import GAMMA
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tf_deepdeblur.io.atomic import write_atomically
-from tf_deepdeblur.io.pixels import side_by_side, write_image
+from tf_deepdeblur.io.images import side_by_side, write_image
 from tf_deepdeblur.training.run_folder import RunFolder, read_records
 from tf_deepdeblur.training.validation import Triplet
 
