@@ -52,6 +52,22 @@ def test_nothing_is_read_after_the_block_even_if_it_is_interrupted():
     assert len(made) == before
 
 
+def test_no_thread_that_an_exception_left_behind_reads_or_writes(monkeypatch):
+    """The exception of a signal that comes while the thread starts, after which the executor does not know of it."""
+    start, touched = threading.Thread.start, threading.Event()
+
+    def start_and_be_interrupted(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt), read_ahead((touched.set() for _ in range(9)), ahead=2):
+        pass
+    with pytest.raises(KeyboardInterrupt), WriteBehind(limit=2) as writing:
+        writing.call(touched.set)
+    assert not touched.wait(0.1)
+
+
 def test_calls_are_made_in_order_and_have_returned_when_the_block_ends():
     done = []
     with WriteBehind(limit=2) as writing:

@@ -29,7 +29,7 @@ def read_ahead(items: Iterable[Item], ahead: int) -> Iterator[Iterator[Item]]:
         An iterator over the same items.
     """
     source = iter(items)
-    with ThreadPoolExecutor(1) as thread:
+    with _started_thread() as thread:
         waiting = deque(thread.submit(next, source, _END) for _ in range(ahead))
 
         def taken() -> Iterator[Item]:
@@ -41,6 +41,17 @@ def read_ahead(items: Iterable[Item], ahead: int) -> Iterator[Iterator[Item]]:
             yield taken()
         finally:
             thread.shutdown(cancel_futures=True)
+
+
+def _started_thread():
+    """An executor whose thread runs, but has nothing to do yet.
+
+    Where the exception of a signal comes while an executor starts a thread, the executor does not wait for that thread
+    any more, which would go on with a file that is closed.
+    """
+    thread = ThreadPoolExecutor(1)
+    thread.submit(bool)
+    return thread
 
 
 class WriteBehind:
@@ -55,7 +66,7 @@ class WriteBehind:
 
     def __init__(self, limit: int):
         self._limit = limit
-        self._thread = ThreadPoolExecutor(1)
+        self._thread = _started_thread()
         self._calls: deque[Future] = deque()
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
