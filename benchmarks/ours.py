@@ -48,7 +48,7 @@ def prepare_training(weights, config):
         model.discriminator.set_weights([kernel.transpose(2, 3, 1, 0) for kernel in kernels])
     batch = same_weights.make_batch(config.optimizer.batch_size, config.data.patch_size)
     batch = tuple(map(tf.constant, batch))
-    step = tf.function(model.train_step)
+    step = tf.function(model.train_step, autograph=False)
 
     def train():
         model.reset_metrics()

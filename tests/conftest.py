@@ -7,6 +7,13 @@ import pytest
 from tests.helpers import write_pairs
 from tf_deepdeblur.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 
+# They start several processes each. What is left for the end is short, so that both of pytest's processes end together.
+_FIRST = ("test_strategy.py", "test_ray.py", "test_fit.py", "test_train.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in _FIRST)
+
 
 @pytest.fixture
 def eagerly():

@@ -47,7 +47,7 @@ def test_train_and_pipeline_take_the_flags_of_train(pairs_dir):
 
 
 def test_what_does_not_fit_into_the_time_is_left_out():
-    (measured,) = rows("--what=inference", "--size=3000x4000", "--precision=float32", "--limit_minutes=0.1")
+    (measured,) = rows("--what=inference", *NETWORK, "--size=3000x4000", "--limit_minutes=0.0001")
     assert measured["failed"].startswith("left out: takes about")
 
 

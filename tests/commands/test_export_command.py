@@ -32,7 +32,7 @@ def run(*words):
 def run_dir(tmp_path_factory):
     """A run's folder as it is while the run goes on: its last line of metrics is half written."""
     folder = tmp_path_factory.mktemp("run")
-    save_generator(random_generator(global_residual=True), folder / "generator.keras")
+    save_generator(random_generator(1, global_residual=True), folder / "generator.keras")
     (folder / "config.cfg").write_text("--run_dir=/home/me/run\n--data_dir=/home/me/data\n--blur_key=blur\n")
     rows = [{"step": step, "kind": "eval", "psnr": 30.0 - step} for step in (1, 2)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3, "ki')

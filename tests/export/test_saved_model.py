@@ -41,6 +41,11 @@ def loaded(saved_model_folder):
     return tf.saved_model.load(saved_model_folder)
 
 
+@pytest.fixture(scope="module")
+def deblur(generator):
+    return Deblurrer(generator)
+
+
 def encoded(image, file_format):
     file = io.BytesIO()
     Image.fromarray(image).save(file, file_format)
@@ -52,9 +57,9 @@ def decoded(content):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_pixels_of_a_deblurrer(generator, loaded, size):
+def test_the_pixels_of_a_deblurrer(deblur, loaded, size):
     image = random_image(*size)
-    np.testing.assert_array_equal(loaded(image[None])[0], Deblurrer(generator)(image))
+    np.testing.assert_array_equal(loaded(image[None])[0], deblur(image))
 
 
 @pytest.mark.parametrize("num_scales", [1, 3])

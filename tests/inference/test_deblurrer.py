@@ -33,6 +33,12 @@ def generator(request):
 
 
 @pytest.fixture(scope="module")
+def restore(generator):
+    """The tiled generator, whose ``tile`` each test sets: it is traced once."""
+    return TiledGenerator(generator)
+
+
+@pytest.fixture(scope="module")
 def small():
     return random_generator(2)
 
@@ -60,9 +66,8 @@ def whole(generator, image):
 
 
 @pytest.mark.slow
-def test_tiled_equals_untiled_at_24_random_sizes(generator):
+def test_tiled_equals_untiled_at_24_random_sizes(generator, restore):
     """uint16 shows differences of 1.5e-5 of the range; the sums of a convolution may be rounded in another order."""
-    restore = TiledGenerator(generator)
     for height, width, restore.tile in SIZES.tolist():
         image = random_image(height, width, np.uint16)
         different = np.abs(restore(image).astype(int) - whole(generator, image))
@@ -70,9 +75,8 @@ def test_tiled_equals_untiled_at_24_random_sizes(generator):
 
 
 @pytest.mark.slow
-def test_tiled_8_bit_pixels_are_the_untiled_ones(generator):
+def test_tiled_8_bit_pixels_are_the_untiled_ones(generator, restore):
     """A difference of 1e-6 can only show in 8 bits where a value lies on a rounding edge."""
-    restore = TiledGenerator(generator)
     for height, width, restore.tile in SIZES.tolist()[:6]:
         image = random_image(height, width)
         assert (restore(image) != whole(generator, image)).mean() < 1e-3, (height, width, restore.tile)
@@ -98,9 +102,9 @@ def test_a_pixel_sees_the_radius_and_no_more():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (5, 7), (1, 400), (400, 1)])
-def test_every_size_is_restored(generator, size):
-    image = random_image(*size)
-    restored = Deblurrer(generator, 32)(image)
+def test_every_size_is_restored(generator, restore, size):
+    image, restore.tile = random_image(*size), 32
+    restored = restore(image)
     assert restored.dtype == np.uint8
     np.testing.assert_allclose(restored.astype(int), whole(generator, image), atol=1)
 

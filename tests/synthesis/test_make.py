@@ -353,7 +353,7 @@ for attempt in range(kills + 1):
 
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
-    videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(70, 200, 300)) for name in "ab"]
+    videos = [write_video(tmp_path / f"{name}.mp4", moving_photo(70, 120, 180)) for name in "ab"]
     make(videos, tmp_path / "whole")
     command = [sys.executable, "-c", KILLED, *map(str, videos), str(tmp_path / "out"), "2"]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])

@@ -35,6 +35,7 @@ def configuration(make_config):
     def make(run_dir, **runtime):
         return make_config(
             run_dir,
+            num_scales=1,
             data={"eval_images": 1},
             loss={"adversarial_weight": 1e-2},
             optimizer={"batch_size": 2, "total_steps": STEPS, "learning_rate": 1e-6, "ema_decay": 0.9},

@@ -91,6 +91,7 @@ def validation_dataset(
     if batch_size > 1 and (source.sizes != source.sizes[0]).any():
         raise InputError(f"{data_dir}: its validation images differ in size; use `batch_size=1`")
 
+    @tf.autograph.experimental.do_not_convert
     def read(index):
         frames = tf.numpy_function(until_python_exits(source.read_pair), [index], [tf.uint8, tf.uint8])
         return tuple(to_float(tf.ensure_shape(frame, [None, None, 3])) for frame in frames)

@@ -100,6 +100,7 @@ class TrainingSamples:
                 raise
             return patches, *adjustment
 
+        @tf.autograph.experimental.do_not_convert
         def batch(index):
             patches, *adjustment = tf.numpy_function(
                 until_python_exits(cut), [index], [tf.uint8, tf.float32, tf.float32, tf.int32]

@@ -28,7 +28,7 @@ def measure(generator: Generator, images: Iterable[np.ndarray]) -> dict:
         (whether one of them is above an eighth of it).
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)], autograph=False)
     def largest(image):
         generator(to_float(image))
         found = [[] for _ in range(generator.num_scales)]

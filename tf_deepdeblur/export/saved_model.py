@@ -60,7 +60,7 @@ class DeblurModule(tf.Module):
 
     # Any arguments: when a call does not fit the declared ones, TensorFlow raises while it holds the function's lock,
     # and later calls from other threads never return.
-    @tf.function
+    @tf.function(autograph=False)
     def __call__(self, *args: tf.Tensor, **kwargs: tf.Tensor) -> tf.Tensor:
         """Takes ``image``, uint8 [N, H, W, 3] of any size; the result has the same shape."""
         (image,) = (*args, *kwargs.values())
@@ -70,7 +70,7 @@ class DeblurModule(tf.Module):
                 return tf.zeros([0, 0, 0, 3], tf.uint8)
         return self.serving_default(tf.ensure_shape(image, _IMAGES.shape))["restored"]
 
-    @tf.function(input_signature=[_IMAGES])
+    @tf.function(input_signature=[_IMAGES], autograph=False)
     def serving_default(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """Restores uint8 images [N, H, W, 3] of any size; "restored" has the same shape."""
         image = tf.ensure_shape(image, _IMAGES.shape)  # signatures do not check it
@@ -80,7 +80,7 @@ class DeblurModule(tf.Module):
             image = tf.identity(image)
         return {"restored": to_uint8(self._network(to_float(image)))}
 
-    @tf.function(input_signature=[tf.TensorSpec(None, tf.string, name="image_bytes")])
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.string, name="image_bytes")], autograph=False)
     def serving_bytes(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """PNG or JPEG files, a string tensor of any shape -> PNG files of the same shape; sizes may differ.
 

@@ -83,7 +83,7 @@ def convert_function(
         Bytes of a TFLite file.
     """
     module = tf.Module()
-    module.function = tf.function(function, input_signature=signature)
+    module.function = tf.function(function, input_signature=signature, autograph=False)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([module.function.get_concrete_function()], module)
     if quantize in ("float16", "dynamic"):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -57,10 +57,12 @@ class TiledGenerator:
             return to_integers(restored, images.dtype), tf.reduce_all(tf.math.is_finite(restored))
 
         self._whole = {
-            dtype: tf.function(restore, input_signature=[tf.TensorSpec([None, None, None, 3], dtype)])
+            dtype: tf.function(restore, input_signature=[tf.TensorSpec([None, None, None, 3], dtype)], autograph=False)
             for dtype in ("uint8", "uint16")
         }
-        self._halve = tf.function(lambda image: gaussian_pyramid(image, 2)[1], input_signature=[_IMAGE])
+        self._halve = tf.function(
+            lambda image: gaussian_pyramid(image, 2)[1], input_signature=[_IMAGE], autograph=False
+        )
         self._scales = [_scale_function(generator, k) for k in range(generator.num_scales)]
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
@@ -153,4 +155,4 @@ def _scale_function(generator, k):
     signature = [_IMAGE, tf.TensorSpec([4], tf.int32)]
     if k + 1 < generator.num_scales:
         signature += [_IMAGE, tf.TensorSpec([2], tf.int32)]
-    return tf.function(restore, input_signature=signature)
+    return tf.function(restore, input_signature=signature, autograph=False)

@@ -172,7 +172,7 @@ class _Run:
         """The loop itself; returns the number of steps done."""
         step, total, stopped, batch = self._first_step, self._config.optimizer.total_steps, False, None
 
-        @tf.function
+        @tf.function(autograph=False)
         def train_step(batch):
             self._strategy.run(self._model.train_step, args=(batch,))
 
@@ -217,7 +217,7 @@ class _Run:
             return stop.signal is not None
         return bool(self._sum(tf.constant(float(stop.signal is not None))))
 
-    @tf.function
+    @tf.function(autograph=False)
     def _sum(self, value):
         """Of the values that all devices have; in a graph, as TensorFlow warns of collectives outside of one."""
         return self._strategy.reduce("sum", self._strategy.run(lambda: value), axis=None)
@@ -257,7 +257,7 @@ class _Run:
         losses = {name: float(value) for name, value in self._losses(batch, alone).items()}
         self._guard.check(step, losses, self._checkpoints.last_good)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _losses(self, batch, alone):
         """The losses of a batch with the weights as they are now, over all devices, and workers unless ``alone``."""
         model = self._model

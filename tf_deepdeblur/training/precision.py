@@ -95,7 +95,7 @@ def _training_step(config, policy):
     features = tf.ones([config.optimizer.batch_size, side, side, filters], block.compute_dtype)
     block.build(features.shape)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             tape.watch(features)

@@ -37,7 +37,7 @@ class Validation:
             return {**losses, "psnr": psnr(restored, sharp)[0], "ssim": ssim(restored, sharp)[0]}, restored
 
         frames = tf.TensorSpec([1, None, None, 3], tf.uint8)
-        self._restore_and_score = tf.function(restore_and_score, input_signature=[frames, frames])
+        self._restore_and_score = tf.function(restore_and_score, input_signature=[frames, frames], autograph=False)
 
     def blurry_scores(self) -> dict[str, float]:
         """{"blurry_psnr", "blurry_ssim"}: mean scores of the blurry input frames."""
