@@ -162,7 +162,7 @@ def parse_size(flag: flags.FlagHolder) -> tuple[int, int] | None:
 
 
 def find_model(name: str | None) -> Path:
-    """The file or folder of a model, see ``models.find_model``; a line on stderr says what its name does not.
+    """The file or folder of a model, see ``models.find_model``; of one on the hub, a line on stderr says which it is.
 
     Args:
         name: the value of a flag, or None for the network that comes with the package.
@@ -177,13 +177,18 @@ def find_model(name: str | None) -> Path:
         shake = saving.WEIGHTS_FOLDER / "shake.keras"
         if not shake.is_file():
             raise UsageError(f"--model is missing: this copy of the package has no {shake}")
-        sys.stderr.write(f"{_SHAKE}\n")
         return shake
     if name.startswith(hub.PREFIX):
         path, commit, sha256 = hub.download(name)
         sys.stderr.write(f"{name}: commit {commit}, SHA-256 {sha256}\n")
         return path
     return saving.find_model(name)
+
+
+def tell_default(name: str | None) -> None:
+    """Says on stderr what the network is for that ``find_model`` gives for None; call it when the work begins."""
+    if name is None:
+        sys.stderr.write(f"{_SHAKE}\n")
 
 
 def show(text: str) -> None:

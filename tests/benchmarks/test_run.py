@@ -56,6 +56,7 @@ def test_what_does_not_fit_into_the_time_is_left_out():
     [
         (["--what=inference", "--size=720"], 2, "--size must be height x width"),
         (["--what=speed"], 2, "what"),
+        (["--what=inference", "--model=nowhere"], 1, "nowhere: no such file or folder"),
         (["--peers", "--model=shake"], 2, "--model"),
     ],
 )

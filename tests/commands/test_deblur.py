@@ -104,9 +104,11 @@ def test_without_a_model_the_shipped_one_is_used(run_here, model, tmp_path, monk
     assert (without.returncode, without.stdout) == (2, "")
     assert without.stderr.startswith("deepdeblur deblur: --model is missing: ")
     shutil.copy(model, tmp_path / "shake.keras")
-    finished = run_here("deblur", *words)
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stderr.splitlines()[0].startswith("no --model, so shake is used")
+    finished = run_here("deblur", *words, "absent.png")
+    assert finished.returncode == 1, finished.stderr
+    missing, notice = finished.stderr.splitlines()[:2]  # what is wrong with the inputs is not lost behind the rest
+    assert missing == "absent.png: no such file or folder"
+    assert notice.startswith("no --model, so shake is used")
     np.testing.assert_array_equal(read_photo(tmp_path / "out" / "photo.png").image, IMAGE)
 
 

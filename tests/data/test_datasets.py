@@ -88,7 +88,7 @@ def test_a_missing_folder_is_named(tmp_path, make):
 
 
 def test_images_below_the_patch_are_named(pairs_dir):
-    with pytest.raises(InputError, match=r"000\.png: 64x48"):
+    with pytest.raises(InputError, match=r"000\.png: 48x64"):
         training_dataset("pairs", pairs_dir, patch_size=64)
 
 

@@ -185,7 +185,8 @@ def test_a_store_that_is_not_finished_is_refused(copy):
 
 def test_images_below_the_patch_are_named(packed):
     with pytest.raises(
-        InputError, match=r"pairs\.store: train/blur/000\.png: 64x48, but training takes \d+ pixels or more \(5 such"
+        InputError,
+        match=r"pairs\.store: train/blur/000\.png: 48x64 \(height x width\), but .* \d+ pixels or more \(5 such",
     ):
         open_dataset("store", packed, smallest=50)
 

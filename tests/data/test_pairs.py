@@ -107,14 +107,15 @@ def test_a_missing_partner_is_named(tmp_path, kind, other):
 def test_different_sizes_are_named(tmp_path):
     write_pairs(tmp_path, 2)
     write_image(tmp_path / "sharp" / "001.png", IMAGE)
-    with pytest.raises(InputError, match=r"blur/001\.png is 64x48 but .*sharp/001\.png is 24x16"):
+    with pytest.raises(InputError, match=r"blur/001\.png is 48x64 \(height x width\) but .*sharp/001\.png is 16x24"):
         check_pairs(find_pairs("pairs", tmp_path, "train"))
 
 
 def test_images_below_the_patch_are_named(tmp_path):
     write_pairs(tmp_path, 2)
     with pytest.raises(
-        InputError, match=r"000\.png: 64x48, but training takes \d+ pixels or more \(2 such.*smaller `patch_size`"
+        InputError,
+        match=r"000\.png: 48x64 \(height x width\), but .* \d+ pixels or more \(2 such.*smaller `patch_size`",
     ):
         check_pairs(find_pairs("pairs", tmp_path, "train"), smallest=50)
 

@@ -93,7 +93,9 @@ def test_folders_without_blurry_images_are_named(tmp_path, make):
 
 def test_pictures_of_a_few_pixels_are_refused(tmp_path):
     write_image(tmp_path / "dot.png", np.zeros((1, 1, 3), np.uint8))
-    with pytest.raises(InputError, match=r"dot\.png: 1x1 pixels are too few; give photographs of 32"):
+    with pytest.raises(
+        InputError, match=r"dot\.png: 1x1 pixels \(height x width\) are too few; give photographs of 32"
+    ):
         pictures.for_calibration(tmp_path)
 
 

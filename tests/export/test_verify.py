@@ -93,7 +93,7 @@ def test_an_export_writes_files_facts_and_its_report(exported, tmp_path):
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
     assert {"keras float32", "saved_model", "none", "int8"} <= {row["variant"] for row in report["rows"]}
     assert bundle.failures(report) == []
-    assert bundle.table(report).splitlines()[0].endswith("s 32x16")
+    assert bundle.table(report).splitlines()[0].endswith("s 16x32")
 
 
 def test_a_serving_version_is_a_folder_of_its_own(exported, tmp_path):

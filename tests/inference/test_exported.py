@@ -126,7 +126,9 @@ def test_a_tflite_file_of_one_size_refuses_others_by_name(generator, tflite_of):
     deblur = Deblurrer.load(path)
     np.testing.assert_allclose(deblur(noise(16, 24)).astype(int), expected(generator, noise(16, 24)), atol=1)
     for size in ((24, 16), (8, 8), (32, 24)):
-        with pytest.raises(InputError, match=rf"^{path}: takes 24x16 images only, not {size[1]}x{size[0]}"):
+        with pytest.raises(
+            InputError, match=rf"^{path}: takes images of 16x24 \(height x width\) only, not {size[0]}x{size[1]}"
+        ):
             deblur(noise(*size))
 
 
@@ -140,7 +142,9 @@ def test_what_exports_cannot_do_is_said(request, kind, monkeypatch):
     with pytest.raises(InputError, match="an exported model restores 8 bits per channel, not 16"):
         deblur(np.zeros((8, 8, 3), np.uint16))
     monkeypatch.setattr(runtime, "free_memory", lambda: 2**20)
-    with pytest.raises(InputError, match=rf"^{path}: needs some 0\.\d GiB for 300x200 pixels, 0\.0 GiB are free"):
+    with pytest.raises(
+        InputError, match=rf"^{path}: needs some 0\.\d GiB for 200x300 pixels \(height x width\), 0\.0 GiB are free"
+    ):
         deblur(noise(200, 300))
 
 

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.errors import InputError
+from tf_deepdeblur.inference import files
 from tf_deepdeblur.inference import restore as restoring
 from tf_deepdeblur.inference.files import plan_jobs
 from tf_deepdeblur.inference.restore import Output, restore_files
@@ -390,6 +391,17 @@ def test_a_file_that_cannot_be_written_is_named(folder, restore, tmp_path):
     assert line.startswith(f"{folder / 'a.png'}: {tmp_path / 'out' / 'a.png'} cannot be written (")
 
 
+@pytest.mark.parametrize(("module", "name"), [(restoring, "write_atomically"), (files, "append_line")])
+def test_a_full_disk_is_named_with_its_remedy(folder, restore, monkeypatch, module, name):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    Image.fromarray(noise()).save(folder / "a.png")
+    monkeypatch.setattr(module, name, full)
+    (line,) = restore()
+    assert line.endswith("cannot be written (No space left on device); make room, then go on with `skip_existing`")
+
+
 def test_an_interruption_leaves_no_half_file(folder, restore, tmp_path):
     def interrupted(image, progress=None):
         if image.shape[0] == 21:
@@ -502,18 +514,20 @@ def test_comparisons_show_before_and_after(folder, restore, tmp_path):
     image = np.full((20, 30, 3), 40, np.uint8)
     Image.fromarray(image).save(folder / "sub" / "a.png")
     Image.fromarray(image[:, :, 0]).save(folder / "grey.png")
+    Image.fromarray(image).save(folder / "b.JPG")
     assert restore(comparisons=tmp_path / "compare") == []
     joined = read_photo(tmp_path / "compare" / "sub" / "a.png.jpg").image
     assert joined.shape == (20, 64, 3)
     np.testing.assert_allclose(joined[5, [5, 60]], [[40] * 3, [215] * 3], atol=3)
     assert read_photo(tmp_path / "compare" / "grey.png.jpg").is_grey
+    assert read_photo(tmp_path / "compare" / "b.JPG").image.shape == (20, 64, 3)
 
 
 @pytest.mark.parametrize("shape", [(65_501, 1), (1, 32_760)])
 def test_comparisons_that_jpeg_cannot_hold_are_png_files(folder, restore, tmp_path, shape):
     Image.fromarray(np.zeros((*shape, 3), np.uint8)).save(folder / "a.png")
     assert restore(comparisons=tmp_path / "compare") == []
-    assert read_photo(tmp_path / "compare" / "a.png.png").image.shape == (shape[0], 2 * shape[1] + 4, 3)
+    assert read_photo(tmp_path / "compare" / "a.png").image.shape == (shape[0], 2 * shape[1] + 4, 3)
 
 
 def test_a_video_is_restored_frame_by_frame(folder, restore, tmp_path):

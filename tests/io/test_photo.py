@@ -442,7 +442,10 @@ def test_sizes_beyond_the_limits_are_refused_by_the_header_alone(tmp_path):
         lossless_chunk = sixteen_bit._chunk(header[:4], header[4:])
         (tmp_path / name).write_bytes(b"\x89PNG\r\n\x1a\n" + lossless_chunk + sixteen_bit._chunk(b"IDAT", b"\0" * 8))
     assert refusal(tmp_path / "bomb.png") == "has more pixels than the limit of 178956970; cut it into parts"
-    assert refusal(tmp_path / "long.png") == "200000x1 is beyond the limit of 100000 pixels a side; cut it into parts"
+    assert (
+        refusal(tmp_path / "long.png")
+        == "1x200000 (height x width) is beyond the limit of 100000 pixels a side; cut it into parts"
+    )
 
 
 def test_heic_without_its_package_says_what_to_install(tmp_path, monkeypatch):

@@ -176,7 +176,7 @@ def test_photos_are_shaken(tmp_path):
     warnings, failures = make([tmp_path / "p.png", tmp_path / "tiny.png"], tmp_path / "out", from_photos=True, takes=3)
     assert warnings == []
     assert len(failures) == 1
-    assert failures[0].startswith(f"{tmp_path / 'tiny.png'}: 9x9 is too small: the motion takes ")
+    assert failures[0].startswith(f"{tmp_path / 'tiny.png'}: 9x9 (height x width) is too small: the motion takes ")
     assert failures[0].endswith(" pixels away from each side; use a larger one or a smaller `shake` or `max_frames`")
     psnr = [float(row["psnr_blur_gamma"]) for row in rows(tmp_path / "out")]
     assert len(psnr) == 3

@@ -137,7 +137,9 @@ def test_validation_images_that_the_discriminator_cannot_judge_are_refused(tiny_
     write_pairs(tmp_path / "data" / "train", 1, 210, 210)
     write_pairs(tmp_path / "data" / "test", 2, 48, 64)
     data = {"data_dir": str(tmp_path / "data"), "patch_size": 200}
-    with pytest.raises(InputError, match=r"test/blur/000\.png: 64x48, but .* `adversarial_weight=0`"):
+    with pytest.raises(
+        InputError, match=r"test/blur/000\.png: 48x64 \(height x width\), but .* `adversarial_weight=0`"
+    ):
         loop.train(tiny_config(data=data, loss={"adversarial_weight": 1e-4}))
     with pytest.raises(InputError, match="`patch_size`") as caught:
         loop.train(tiny_config(data={**data, "patch_size": 212}))
@@ -189,7 +191,7 @@ def test_a_validation_frame_that_does_not_fit_into_memory_is_named_and_nothing_i
 
     monkeypatch.setattr("tf_deepdeblur.training.validation.to_uint8", out_of_memory)
     config = tiny_config(optimizer={"total_steps": 2}, runtime={"checkpoint_every": 50, "eval_every": 1})
-    with pytest.raises(InputError, match=r"00\d\.png: out of memory.*63x45 pixels.*smaller ones.*; 1 steps are saved"):
+    with pytest.raises(InputError, match=r"00\d\.png: out of memory.*45x63 pixels.*smaller ones.*; 1 steps are saved"):
         loop.train(config)
     assert (Path(config.run_dir) / "checkpoints" / "last" / "step-1.index").exists()
 

@@ -67,16 +67,22 @@ def main(argv: Sequence[str]) -> int:
     plan = plan_jobs(argv[1:], _OUTPUT_DIR.value, _RECURSIVE.value, _SKIP_EXISTING.value, shard)
     comparisons = Path(_OUTPUT_DIR.value).expanduser() / "before_after" if _COMPARE.value else None
     output = Output(_JPEG_QUALITY.value, not _STRIP_METADATA.value, comparisons)
-    failures = plan.failures
+    _complain(plan.failures)
+    failures = []
+    if plan.jobs:  # else nothing is loaded, which takes minutes where an int8 network is made first
+        cli.tell_default(_MODEL.value)
     if cluster:
-        failures = failures + restore_files_on(cluster, load, plan.jobs, output, _PRECISION.value)
-    elif plan.jobs:  # else nothing is loaded, which takes minutes where an int8 network is made first
-        failures = failures + restore_files(load(_PRECISION.value), plan.jobs, output)
-    for line in failures:
-        sys.stderr.write(cli.as_line(line) + "\n")
-    num_restored = len(plan.jobs) + len(plan.failures) - len(failures)
+        failures = restore_files_on(cluster, load, plan.jobs, output, _PRECISION.value)
+    elif plan.jobs:
+        failures = restore_files(load(_PRECISION.value), plan.jobs, output)
+    _complain(failures)
+    num_restored, num_failed = len(plan.jobs) - len(failures), len(plan.failures) + len(failures)
     skipped = f", {plan.num_skipped} were there already" if plan.num_skipped else ""
     written_to = f"; written to {_OUTPUT_DIR.value}" if num_restored else ""
     part = f"shard {shard}: " if shard.count > 1 else ""
-    print(f"{part}{num_restored} restored{skipped}, {len(failures)} failed{written_to}")
-    return 1 if failures else 0
+    print(f"{part}{num_restored} restored{skipped}, {num_failed} failed{written_to}")
+    return 1 if num_failed else 0
+
+
+def _complain(lines):
+    sys.stderr.writelines(cli.as_line(line) + "\n" for line in lines)

@@ -53,13 +53,13 @@ _CALIBRATION_DIR = flags.DEFINE_string(
     "calibration_dir", None, "Blurry images to calibrate int8 and to verify with; default: scikit-image's photographs."
 )
 _FIXED_SIZE = flags.DEFINE_string(
-    "fixed_size", None, "Only image size of the TFLite files, HEIGHTxWIDTH; default: any size."
+    "fixed_size", None, "Only image size of the TFLite files, height x width like 720x1280; default: any size."
 )
 _SERVING_VERSION = flags.DEFINE_integer(
     "serving_version", None, "Write saved_model/<version>/, as TensorFlow Serving wants it.", lower_bound=1
 )
 _TIMING_SIZE = flags.DEFINE_string(
-    "timing_size", None, "Size of the image to measure speed with, HEIGHTxWIDTH; default: 256x256."
+    "timing_size", None, "Size of the image to measure speed with, height x width; default: 256x256."
 )
 
 
@@ -76,6 +76,7 @@ def main(argv: Sequence[str]) -> int:
     if _WEB.value:  # before the work of minutes
         web.require_replaceable(output_dir / "web")
         litert = web_runtime.read_runtime(_WEB_RUNTIME.value)
+    cli.tell_default(_MODEL.value)
     report = bundle.export_model(
         path,
         output_dir,

@@ -92,8 +92,8 @@ def check_pairs(pairs: list[Pair], smallest: int = 1) -> np.ndarray:
         blurry, sharp = image_size(pair.blurry), image_size(pair.sharp)
         if blurry != sharp:
             raise InputError(
-                f"{pair.blurry} is {blurry[1]}x{blurry[0]} but {pair.sharp} is {sharp[1]}x{sharp[0]}; "
-                "partners must have equal sizes"
+                f"{pair.blurry} is {blurry[0]}x{blurry[1]} (height x width) but {pair.sharp} is "
+                f"{sharp[0]}x{sharp[1]}; partners must have equal sizes"
             )
         sizes.append(blurry)
     check_sizes([pair.blurry for pair in pairs], np.array(sizes), smallest)
@@ -111,8 +111,8 @@ def check_sizes(names: Sequence[str | Path], sizes: np.ndarray, smallest: int) -
     if len(small):
         height, width = sizes[small[0]]
         raise InputError(
-            f"{names[small[0]]}: {width}x{height}, but training takes {smallest} pixels or more ({len(small)} such "
-            "images); remove it or use a smaller `patch_size`"
+            f"{names[small[0]]}: {height}x{width} (height x width), but training takes {smallest} pixels or more "
+            f"({len(small)} such images); remove it or use a smaller `patch_size`"
         )
 
 

@@ -215,7 +215,7 @@ def table(report: dict) -> str:
     """Returns the rows of a report as a text table."""
     height, width = report["timing_size"]
     lines = [
-        f"{'variant':22}{'MB':>8}{'max':>5}{'mean':>8}{'PSNR between':>14}{'dB lost':>9}{f's {width}x{height}':>14}"
+        f"{'variant':22}{'MB':>8}{'max':>5}{'mean':>8}{'PSNR between':>14}{'dB lost':>9}{f's {height}x{width}':>14}"
     ]
     for row in report["rows"]:
         values = [row.get(name) for name in ("megabytes", "psnr_between", "psnr_lost")]

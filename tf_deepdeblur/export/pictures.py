@@ -111,7 +111,8 @@ def _parts(paths, sizes):
         height, width = image_size(path)
         if min(height, width) < _SMALLEST_SIDE:
             raise InputError(
-                f"{path}: {width}x{height} pixels are too few; give photographs of {_SMALLEST_SIDE} or more a side"
+                f"{path}: {height}x{width} pixels (height x width) are too few; give photographs of "
+                f"{_SMALLEST_SIDE} or more a side"
             )
         partner = Path(*(re.sub("blur_gamma|blur", "sharp", part) for part in path.parent.parts), path.name)
         if partner == path or not partner.is_file():

@@ -128,8 +128,11 @@ class TFLite:
             InputError: naming the file, if it has another fixed size or the image is too large for the free memory.
         """
         if self._fixed_size not in (None, image.shape[:2]):
-            sizes = [f"{width}x{height}" for height, width in (self._fixed_size, image.shape[:2])]
-            raise InputError(f"{self._path}: takes {sizes[0]} images only, not {sizes[1]}; export it without a size")
+            sizes = [f"{height}x{width}" for height, width in (self._fixed_size, image.shape[:2])]
+            raise InputError(
+                f"{self._path}: takes images of {sizes[0]} (height x width) only, not {sizes[1]}; "
+                "export it without a size"
+            )
         require_memory(self._path, image.shape[:2], self._filters, _REMEDY)
         try:
             restored = self._run(image=image[None])["restored"][0]
@@ -180,8 +183,8 @@ def require_memory(name: str | Path, size: tuple[int, int], filters: int, remedy
     needed, free = math.prod(size) * filters * 4 * _MAPS, runtime.free_memory()
     if free is not None and needed > free:
         raise InputError(
-            f"{name}: needs some {needed / 2**30:.1f} GiB for {size[1]}x{size[0]} pixels, {free / 2**30:.1f} GiB are "
-            f"free; {remedy}"
+            f"{name}: needs some {needed / 2**30:.1f} GiB for {size[0]}x{size[1]} pixels (height x width), "
+            f"{free / 2**30:.1f} GiB are free; {remedy}"
         )
 
 

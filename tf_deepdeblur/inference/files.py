@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.io.atomic import append_line
+from tf_deepdeblur.io.atomic import append_line, is_full
 from tf_deepdeblur.io.paths import printable, require_regular_file
 from tf_deepdeblur.io.photo import PHOTO_SUFFIXES
 from tf_deepdeblur.io.video import VIDEO_SUFFIXES
@@ -233,7 +233,8 @@ def record_source(job: Job) -> None:
         try:  # appended, so that programs that write into one folder keep each other's lines
             append_line(path, json.dumps({"file": job.target.name, "source": _relative_source(job)}))
         except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}); remove it") from error
+            remedy = "make room, then go on with `skip_existing`" if is_full(error) else "remove it"
+            raise InputError(f"{path} cannot be written ({error.strerror}); {remedy}") from error
 
 
 def _relative_source(job):
@@ -245,13 +246,15 @@ def _relative_source(job):
         return str(source)
 
 
-def error_line(job: Job, error: Exception) -> str:
+def error_line(job: Job, error: InputError | OSError | MemoryError) -> str:
     """What went wrong with a job, in one line that begins with the name of its source."""
     if isinstance(error, InputError):
         reason = str(error)
         return reason if reason.startswith(f"{job.source}: ") else f"{job.source}: {reason}"
     if isinstance(error, MemoryError):
         return f"{job.source}: does not fit into memory"
-    name = error.filename if isinstance(error, OSError) and error.filename else job.target
-    verb = "read" if str(name) == str(job.source) else "written"
-    return f"{job.source}: {'' if verb == 'read' else f'{job.target} '}cannot be {verb} ({error.strerror or error})"
+    reason = error.strerror or error
+    if str(error.filename) == str(job.source):
+        return f"{job.source}: cannot be read ({reason})"
+    remedy = "; make room, then go on with `skip_existing`" if is_full(error) else ""
+    return f"{job.source}: {job.target} cannot be written ({reason}){remedy}"

@@ -25,6 +25,7 @@ from tf_deepdeblur.io.video import VideoReader, VideoWriter
 
 BAR = "{l_bar}{bar}| {n:.1f}/{total:.1f} megapixels [{elapsed}<{remaining}]"
 _LONGEST_JPEG_SIDE = 65_500
+_SUFFIXES = {"JPEG": (".jpg", ".jpeg"), "PNG": (".png",)}
 _FRAMES = 4  # that are decoded ahead of the network, and as many that wait to be encoded
 
 Deblur = Callable[[np.ndarray, Callable[[float], object]], np.ndarray]
@@ -67,85 +68,90 @@ def restore_files(
     for folder in {job.target.parent for job in jobs}:
         with contextlib.suppress(OSError):
             remove_abandoned(folder)
-    outcome = _Outcome()
+    run = _Run(deblur, output)
     try:
-        _restore_all(deblur, jobs, output, outcome, progress)
+        run.restore_all(jobs, progress)
     except KeyboardInterrupt as error:
-        done = f"interrupted: {len(outcome.restored)} of {len(jobs)} files are restored"
+        done = f"interrupted: {len(run.restored)} of {len(jobs)} files are restored"
         raise KeyboardInterrupt(f"{done}; go on from there with `skip_existing`") from error
-    return [outcome.failures[job] for job in jobs if job in outcome.failures]
+    return [run.failures[job] for job in jobs if job in run.failures]
 
 
-def _restore_all(deblur, jobs, output, outcome, progress):
-    sizes = [megapixels(job) for job in jobs]
-    make_bar = progress if any(sizes) else functools.partial(tqdm, disable=True)
-    with (
-        make_bar(total=sum(sizes), dynamic_ncols=True, bar_format=BAR) as bar,
-        read_ahead((_read(job, outcome) for job in jobs), ahead=1) as photos,
-        WriteBehind(limit=1) as writing,
-    ):
-        for job, size, photo in zip(jobs, sizes, photos, strict=True):
-            bar.set_description_str(printable(job.source.name))
-            # Moves the bar to a share of the file, from where it is now.
-            advance = lambda share, start=bar.n, size=size: bar.update(start + share * size - bar.n)  # noqa: E731
-            with outcome.of(job):
-                if job.is_video:
-                    _restore_video(deblur, job, output, advance)
-                    outcome.restored.append(job)
-                elif photo is not None:
-                    restored = deblur(photo.image, advance)
-                    writing.call(_write_photo, job, output, photo, restored, outcome)
-            advance(1.0)
+class _Run:
+    """Restores jobs, and knows what became of them; the threads that read, restore and write all add to that."""
 
-
-class _Outcome:
-    """What became of the jobs; the threads that read, restore and write all add to it."""
-
-    def __init__(self):
+    def __init__(self, deblur, output):
+        self._deblur = deblur
+        self._output = output
         self.restored = []
         self.failures = {}  # a line for each job that failed
 
+    def restore_all(self, jobs, progress):
+        sizes = [megapixels(job) for job in jobs]
+        make_bar = progress if any(sizes) else functools.partial(tqdm, disable=True)
+        with (
+            make_bar(total=sum(sizes), dynamic_ncols=True, bar_format=BAR) as bar,
+            read_ahead(map(self._read, jobs), ahead=1) as photos,
+            WriteBehind(limit=1) as writing,
+        ):
+            for job, size, photo in zip(jobs, sizes, photos, strict=True):
+                bar.set_description_str(printable(job.source.name))
+                # Moves the bar to a share of the file, from where it is now.
+                advance = lambda share, start=bar.n, size=size: bar.update(start + share * size - bar.n)  # noqa: E731
+                if job.is_video:
+                    self._restore_video(job, advance)
+                elif photo is not None:
+                    self._restore_photo(job, photo, writing, advance)
+                advance(1.0)
+
     @contextlib.contextmanager
-    def of(self, job):
+    def _noting_errors(self, job):
         """Notes an error that concerns one file only."""
         try:
             yield
         except (InputError, OSError, MemoryError) as error:
             self.failures[job] = printable(error_line(job, error))
 
+    def _read(self, job):
+        """The photograph; None of a video, which is decoded while it is restored, and of a file that cannot be read."""
+        with self._noting_errors(job):
+            return None if job.is_video else read_photo(job.source)
 
-def _read(job, outcome):
-    """The photograph; None of a video, which is decoded while it is restored, and of a file that cannot be read."""
-    with outcome.of(job):
-        return None if job.is_video else read_photo(job.source)
+    def _restore_photo(self, job, photo, writing, advance):
+        with self._noting_errors(job):
+            writing.call(self._write_photo, job, photo, self._deblur(photo.image, advance))
 
-
-def _write_photo(job, output, photo, image, outcome):
-    with outcome.of(job):
-        restored = photo.with_image(image)
-        if not output.keep_metadata:
-            restored = restored.without_metadata()
-        try:
-            content = encode_photo(restored, output.quality)  # in the source's format, whatever its suffix
-        except (ValueError, TypeError, LookupError, struct.error) as error:  # EXIF data beyond what the format holds
-            raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        record_source(job)
-        write_atomically(job.target, content)
-        if output.comparisons:
-            _compare(job, output, photo, restored)
-        outcome.restored.append(job)
-
-
-def _restore_video(deblur, job, output, advance):
-    with VideoReader(job.source) as reader:
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(job.target) as part:
-            with VideoWriter(part, reader, output.keep_metadata) as writer:
-                middle = _restore_frames(deblur, reader, writer, advance)
+    def _write_photo(self, job, photo, image):
+        with self._noting_errors(job):
+            restored = photo.with_image(image)
+            if not self._output.keep_metadata:
+                restored = restored.without_metadata()
+            try:
+                content = encode_photo(restored, self._output.quality)  # in the source's format, whatever its suffix
+            except (
+                ValueError,
+                TypeError,
+                LookupError,
+                struct.error,
+            ) as error:  # EXIF data beyond what the format holds
+                raise InputError(f"{job.source}: cannot be written ({error}); use `strip_metadata`") from error
+            job.target.parent.mkdir(parents=True, exist_ok=True)
             record_source(job)
-    if output.comparisons and middle:
-        _compare(job, output, *middle)
+            write_atomically(job.target, content)
+            if self._output.comparisons:
+                _compare(job, self._output, photo, restored)
+            self.restored.append(job)
+
+    def _restore_video(self, job, advance):
+        with self._noting_errors(job), VideoReader(job.source) as reader:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(job.target) as part:
+                with VideoWriter(part, reader, self._output.keep_metadata) as writer:
+                    middle = _restore_frames(self._deblur, reader, writer, advance)
+                record_source(job)
+            if self._output.comparisons and middle:
+                _compare(job, self._output, *middle)
+            self.restored.append(job)
 
 
 def _restore_frames(deblur, reader, writer, advance):
@@ -164,7 +170,9 @@ def _compare(job, output, before, after):
     """Writes a JPEG before | after; what is too long for JPEG is a PNG."""
     joined = side_by_side([to_eight_bits(before.image), to_eight_bits(after.image)])
     kind = "JPEG" if max(joined.shape) <= _LONGEST_JPEG_SIDE else "PNG"
-    path = output.comparisons / f"{job.name}.{'jpg' if kind == 'JPEG' else 'png'}"
+    path = output.comparisons / job.name
+    if path.suffix.lower() not in _SUFFIXES[kind]:  # appended, so that a.png and a.tif have a picture each
+        path = path.with_name(path.name + _SUFFIXES[kind][0])
     picture = Photo(joined, is_grey=after.is_grey, format=kind, icc_profile=after.icc_profile)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

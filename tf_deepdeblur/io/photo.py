@@ -202,7 +202,7 @@ def _opened(path):
                 if image.format not in _FORMATS:
                     raise InputError(f"is in the format {image.format}; {_REMEDY.get(image.format, _SAVE_AS)}")
                 if max(image.size) > MAX_SIDE:
-                    size = f"{image.width}x{image.height}"
+                    size = f"{image.height}x{image.width} (height x width)"
                     raise InputError(f"{size} is beyond the limit of {MAX_SIDE} pixels a side; cut it into parts")
                 yield image
     except InputError as error:

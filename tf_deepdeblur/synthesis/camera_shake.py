@@ -135,7 +135,9 @@ def shake_photo(
     height, width = photo.image.shape[:2]
     margin = _margin(path, photo.image.shape)
     if min(height, width) <= 2 * margin:
-        raise ValueError(f"{width}x{height} is too small: the motion takes {margin} pixels away from each side")
+        raise ValueError(
+            f"{height}x{width} (height x width) is too small: the motion takes {margin} pixels away from each side"
+        )
     height, width = height - 2 * margin, width - 2 * margin
     frames = [photo.seen_from(pose, margin, margin, height, width) for pose in path[:-1]]
     frames.append(photo.image[margin : margin + height, margin : margin + width].copy())

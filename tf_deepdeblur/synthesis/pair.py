@@ -21,17 +21,18 @@ def cut(image: np.ndarray, path: Path, settings: Settings) -> np.ndarray:
     Raises:
         InputError: naming ``path``, if the frame is too small for that.
     """
+    size = "{}x{} (height x width)".format(*image.shape)
     if settings.crop:
         left, top, width, height = settings.crop
         if top + height > image.shape[0] or left + width > image.shape[1]:
-            raise InputError(f"{path}: `crop` reaches beyond the frame of {image.shape[1]}x{image.shape[0]}")
+            raise InputError(f"{path}: `crop` reaches beyond the frame of {size}")
         image = image[top : top + height, left : left + width]
     factor = settings.downscale
     if factor == 1:
         return image
     height, width = (side - side % factor for side in image.shape[:2])
     if not height or not width:
-        raise InputError(f"{path}: `downscale={factor}` leaves nothing of {image.shape[1]}x{image.shape[0]}")
+        raise InputError(f"{path}: `downscale={factor}` leaves nothing of {size}")
     return np.asarray(Image.fromarray(np.ascontiguousarray(image[:height, :width])).reduce(factor))
 
 

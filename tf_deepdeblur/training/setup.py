@@ -53,8 +53,8 @@ def open_sources(config: TrainConfig) -> Sources:
         if len(small):
             height, width = validation.sizes[small[0]]
             raise InputError(
-                f"{validation.pairs[small[0]].blurry}: {width}x{height}, but the discriminator judges validation "
-                f"images of {MIN_PATCH_SIZE} pixels or more ({len(small)} such images); remove it or use "
+                f"{validation.pairs[small[0]].blurry}: {height}x{width} (height x width), but the discriminator judges "
+                f"validation images of {MIN_PATCH_SIZE} pixels or more ({len(small)} such images); remove it or use "
                 "`adversarial_weight=0`"
             )
     return Sources(training, validation)

@@ -63,8 +63,8 @@ class Validation:
             except tf.errors.ResourceExhaustedError as error:
                 height, width = sharp.shape[:2]
                 raise InputError(
-                    f"{self._source.name(index)}: out of memory, because validation frames ({width}x{height} pixels) "
-                    "are restored as a whole; use smaller ones, or a data set without any"
+                    f"{self._source.name(index)}: out of memory, because validation frames ({height}x{width} pixels, "
+                    "height x width) are restored as a whole; use smaller ones, or a data set without any"
                 ) from error
             rows.append(scores)
             if index in shown:
