@@ -81,12 +81,7 @@ def publish(
         output_dir.mkdir(parents=True, exist_ok=True)
         with atomic_write(output_dir / "generator.keras") as part:
             shutil.copyfile(source, part)
-        if results_dir is None:
-            photo = pictures.for_verification(size=_PICTURE_SIZE)[0]
-            restored = Deblurrer(generator)(photo.blurry)
-            write_image(output_dir / "picture.png", side_by_side([photo.blurry, restored, photo.sharp]))
-        else:
-            write_atomically(output_dir / "picture.png", (Path(results_dir).expanduser() / "sheet.png").read_bytes())
+        _write_picture(output_dir / "picture.png", generator, results_dir)
         write_atomically(output_dir / "model.json", json.dumps(description, indent=2, allow_nan=False) + "\n")
         write_atomically(output_dir / "README.md", card(description, repository or "user/name"))
     except OSError as error:
@@ -95,6 +90,15 @@ def publish(
             "another `output_dir`"
         ) from error
     return description
+
+
+def _write_picture(path, generator, results_dir):
+    """The picture sheet of an evaluation, or what the network makes of a photograph."""
+    if results_dir is None:
+        photo = pictures.for_verification(size=_PICTURE_SIZE)[0]
+        write_image(path, side_by_side([photo.blurry, Deblurrer(generator)(photo.blurry), photo.sharp]))
+    else:
+        write_atomically(path, (Path(results_dir).expanduser() / "sheet.png").read_bytes())
 
 
 def card(description: dict, repository: str) -> str:

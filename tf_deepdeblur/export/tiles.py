@@ -61,45 +61,11 @@ def export_tiles(
     folder = Path(folder)
     require_replaceable(folder)
     contents = convert_scales(generator, quantize, ranges)
-    margin = generator.kernel_size // 2
-    halo = generator.scales[0].radius
-    last = generator.num_scales - 1
-    narrow, wide = (_bytes_per_pixel(generator, quantize, pointer_bytes) for pointer_bytes in (4, 8))
-    interfaces = {
-        "halve.tflite": ({"image": _described(_FLOAT, "h", "w")}, {"halved": _described(_FLOAT, "h/2", "w/2")})
-    }
-    for k in range(generator.num_scales):
-        window = _described(_FLOAT if k else _PIXELS, "h", "w")
-        margins = [f"{side}/2+{2 * margin}" for side in "hw"]
-        coarse = {"coarse": _described({**_FLOAT, "clipped": False}, *margins)} if k < last else {}
-        clipped = {} if k == 0 else {"clipped": False}
-        interfaces[f"scale_{k}.tflite"] = ({"blurry": window, **coarse}, {"restored": {**window, **clipped}})
-    details = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "quantize": quantize,
-        "num_scales": generator.num_scales,
-        "multiple": 2**last,
-        "smallest_side": smallest_side(generator.num_scales),
-        "halo": halo,
-        "coarse_margin": margin,
-        "pyramid_halo": PYRAMID_HALO,
-        "tile": min(_LARGEST_TILE, max(SMALLEST_TILE, math.isqrt(2**30 // narrow) - 2 * halo)) // 2 * 2,
-        "bytes_per_pixel": wide,
-        "files": {
-            name: {
-                "sha256": hashlib.sha256(content).hexdigest(),
-                "bytes": len(content),
-                "inputs": interfaces[name][0],
-                "outputs": interfaces[name][1],
-            }
-            for name, content in contents.items()
-        },
-    }
+    description = {**metadata, **_description(generator, quantize), "files": _described_files(generator, contents)}
     with atomic_folder(folder) as part:
         for name, content in contents.items():
             (part / name).write_bytes(content)
-        (part / DESCRIPTION).write_text(json.dumps({**metadata, **details}, indent=2, allow_nan=False) + "\n")
+        (part / DESCRIPTION).write_text(json.dumps(description, indent=2, allow_nan=False) + "\n")
 
 
 def convert_scales(generator: Generator, quantize: str = "none", ranges: int8.Ranges | None = None) -> dict[str, bytes]:
@@ -143,6 +109,48 @@ def _scale_ranges(generator, ranges):
     if start != len(ranges):
         raise ValueError("`ranges` are those of another network")
     return parts
+
+
+def _description(generator, quantize):
+    """What whoever runs the files has to know, and what to compare them with; see docs/export.md."""
+    halo, last = generator.scales[0].radius, generator.num_scales - 1
+    narrow, wide = (_bytes_per_pixel(generator, quantize, pointer_bytes) for pointer_bytes in (4, 8))
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "quantize": quantize,
+        "num_scales": generator.num_scales,
+        "multiple": 2**last,
+        "smallest_side": smallest_side(generator.num_scales),
+        "halo": halo,
+        "coarse_margin": generator.kernel_size // 2,
+        "pyramid_halo": PYRAMID_HALO,
+        "tile": min(_LARGEST_TILE, max(SMALLEST_TILE, math.isqrt(2**30 // narrow) - 2 * halo)) // 2 * 2,
+        "bytes_per_pixel": wide,
+    }
+
+
+def _described_files(generator, contents):
+    """{name: SHA-256, size, inputs and outputs} of the files."""
+    interfaces = {
+        "halve.tflite": ({"image": _described(_FLOAT, "h", "w")}, {"halved": _described(_FLOAT, "h/2", "w/2")})
+    }
+    margins = [f"{side}/2+{generator.kernel_size // 2 * 2}" for side in "hw"]
+    for k in range(generator.num_scales):
+        window = _described(_FLOAT if k else _PIXELS, "h", "w")
+        is_coarsest = k == generator.num_scales - 1
+        coarse = {} if is_coarsest else {"coarse": _described({**_FLOAT, "clipped": False}, *margins)}
+        clipped = {"clipped": False} if k else {}
+        interfaces[f"scale_{k}.tflite"] = ({"blurry": window, **coarse}, {"restored": {**window, **clipped}})
+    return {
+        name: {
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "bytes": len(content),
+            "inputs": interfaces[name][0],
+            "outputs": interfaces[name][1],
+        }
+        for name, content in contents.items()
+    }
 
 
 def _bytes_per_pixel(generator, quantize, pointer_bytes):

@@ -84,14 +84,7 @@ def plan_jobs(
         InputError: naming ``output_dir``, if it cannot be written to.
     """
     output_dir = Path(output_dir).expanduser()
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output_dir):  # better now than after the first photograph's work
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{output_dir}: cannot be written to ({error.strerror}); choose another `output_dir`"
-        ) from error
+    _require_writable(output_dir)
     search = _Search(recursive, output_dir.resolve())
     found = [Job(source, output_dir / name, name) for given in inputs for source, name in search.find(given)]
     found = list({(_real(job.source), job.target): job for job in found}.values())
@@ -103,16 +96,10 @@ def plan_jobs(
     jobs, failures, num_skipped = [], search.failures, 0
     for job in found:
         try:
-            if job.source.suffix.lower() in _REFUSED:
-                raise InputError(_REFUSED[job.source.suffix.lower()])
-            if _real(job.target) in sources:
-                raise InputError(f"{job.target} is an input and is not overwritten; choose another `output_dir`")
-            if first[job.target] is not job:
-                other = first[job.target].source
-                raise InputError(f"{job.target} is already written from {other}; restore them into two folders")
-            is_known = job.target.name in recorded(job.target.parent)
-            if is_known or not skip_existing:
-                _require_same_source(job, recorded(job.target.parent))
+            _require_possible(job, sources, first[job.target])
+            known = recorded(job.target.parent)
+            if job.target.name in known or not skip_existing:
+                _require_same_source(job, known)
             if skip_existing and job.target.is_file():
                 num_skipped += 1
             else:
@@ -120,6 +107,25 @@ def plan_jobs(
         except (InputError, OSError) as error:
             failures.append(error_line(job, error))
     return Plan(jobs, list(map(printable, failures)), num_skipped)
+
+
+def _require_writable(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # better now than after the first photograph's work
+            pass
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written to ({error.strerror}); choose another `output_dir`") from error
+
+
+def _require_possible(job, sources, first):
+    """Raises InputError if a job cannot be done; ``first`` is the first one of all that write the same file."""
+    if job.source.suffix.lower() in _REFUSED:
+        raise InputError(_REFUSED[job.source.suffix.lower()])
+    if _real(job.target) in sources:
+        raise InputError(f"{job.target} is an input and is not overwritten; choose another `output_dir`")
+    if first is not job:
+        raise InputError(f"{job.target} is already written from {first.source}; restore them into two folders")
 
 
 class _Search:

@@ -150,27 +150,16 @@ def plan(
     if missing:
         raise InputError(f"`test_sequences`: no input is called {', '.join(sorted(missing))}")
 
-    # A key is <name>_<n>, where n counts sources of the same name.
-    seen, keys = Counter(), []
-    for source in sources:
-        name = re.sub(r"[^\w.-]+", "-", source.name)
-        keys.append(f"{name}_{seen[name]:02d}")
-        seen[name] += 1
+    keys = _keys(sources)
     if test_sequences:
         tests = {key for key, source in zip(keys, sources, strict=True) if source.name in test_sequences}
     else:
-        least = 1 if test_fraction > 0 and len(keys) > 1 else 0
-        count = min(max(round(test_fraction * len(keys)), least), max(len(keys) - 1, 0))  # some are left for train
-        tests = set(sorted(keys, key=lambda key: _random(settings.seed, f"split/{key}").random())[:count])
-
+        tests = _draw_tests(keys, test_fraction, settings.seed)
     sequences = []
     for key, source in zip(keys, sources, strict=True):
         num_frames = _random(settings.seed, key).choice(settings.odd_numbers)
         name = re.sub(r"(_\d+)$", rf"_{num_frames:02d}\1", key)
-        split = SPLITS[key in tests]
-        pattern = re.compile(re.sub(r"_(\d+)$", r"_\\d+_\1", re.escape(key)))
-        folders = [path for part in SPLITS for path in (Path(output_dir) / part).glob("*")]
-        made = next((path for path in folders if pattern.fullmatch(path.name)), None)
+        split, made = SPLITS[key in tests], _made_before(output_dir, key)
         if made and made.name != name:
             raise InputError(
                 f"{made}: was made with another M, now it would be {name}; remove it or use a new `output_dir`"
@@ -204,6 +193,30 @@ def _open_all(inputs, settings):
             except InputError as error:
                 failures.append(str(error))
     return sorted(sources.values(), key=lambda source: (source.name, source.path)), failures
+
+
+def _keys(sources):
+    """<name>_<n> for each source, where n counts those of the same name."""
+    seen, keys = Counter(), []
+    for source in sources:
+        name = re.sub(r"[^\w.-]+", "-", source.name)
+        keys.append(f"{name}_{seen[name]:02d}")
+        seen[name] += 1
+    return keys
+
+
+def _draw_tests(keys, test_fraction, seed):
+    """The keys of the sequences that go to ``test``; some are left for ``train``."""
+    least = 1 if test_fraction > 0 and len(keys) > 1 else 0
+    count = min(max(round(test_fraction * len(keys)), least), max(len(keys) - 1, 0))
+    return set(sorted(keys, key=lambda key: _random(seed, f"split/{key}").random())[:count])
+
+
+def _made_before(output_dir, key):
+    """The folder of a sequence, whatever its M and its part; None if there is none."""
+    pattern = re.compile(re.sub(r"_(\d+)$", r"_\\d+_\1", re.escape(key)))
+    folders = (path for part in SPLITS for path in (Path(output_dir) / part).glob("*"))
+    return next((path for path in folders if pattern.fullmatch(path.name)), None)
 
 
 def _random(seed, key):
