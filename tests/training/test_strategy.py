@@ -1,5 +1,6 @@
 """One device, two virtual devices and two worker processes train the same weights: sampling is stateless."""
 
+import json
 import os
 import random
 import re
@@ -18,7 +19,11 @@ from tf_deepdeblur.config import to_flagfile
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.saving import load_generator
 from tf_deepdeblur.training import train
+from tf_deepdeblur.training.agreement import facts_to_agree_on
+from tf_deepdeblur.training.setup import open_sources
 from tf_deepdeblur.training.strategy import make_strategy
+from tf_deepdeblur.training.worker_cluster import WorkerCluster
+from tf_deepdeblur.training.workers import Workers
 
 ROOT = Path(__file__).parents[2]
 STEPS = 30
@@ -45,11 +50,11 @@ def configuration(make_config):
     return make
 
 
-def start(config, environment=()):
+def start(config, environment=(), program=("-m", "tests.training.small_train")):
     flagfile = Path(f"{config.run_dir}.cfg")
     flagfile.write_text(to_flagfile(config))
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.small_train", f"--flagfile={flagfile}"],
+        [sys.executable, *program, f"--flagfile={flagfile}"],
         cwd=ROOT,
         env={**os.environ, **dict(environment)},
         stdout=subprocess.DEVNULL,
@@ -133,6 +138,26 @@ def test_a_lost_worker_ends_the_other_one_and_both_go_on_when_started_again(conf
         *(load_generator(folder / "generator.keras").get_weights() for folder in folders), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_lost_while_tensorflow_connects_is_named(configuration, tmp_path):
+    """TensorFlow holds Python's lock there, so that the chief cannot hear of it until TensorFlow's limit is over."""
+    config = configuration(tmp_path / "run", strategy="multi_worker")
+    addresses = [f"localhost:{port}" for port in free_ports(2)]
+    setting = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
+    program = "import runpy; from tf_deepdeblur.training import strategy; strategy._CONNECT_S = 2\n"
+    program += "runpy.run_module('tests.training.small_train', run_name='__main__')"
+    chief = start(config, {"TF_CONFIG": json.dumps(setting)}, ("-c", program))
+    with small():
+        facts = facts_to_agree_on(config, open_sources(config))
+    met = Workers(WorkerCluster(tuple(addresses), 1), facts, 60, on_failure=lambda error: None)
+    for peer in met._peers.values():
+        peer.close()  # as the system does when a process is killed
+    _, stderr = chief.communicate(timeout=60)
+    assert chief.returncode == 75, stderr
+    assert f"worker 1 ({addresses[1]}) was lost" in stderr
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize("setting", [None, "no json", '{"cluster": {}}', '{"cluster": {"worker": ["a"]}, "task": {}}'])

@@ -1,9 +1,13 @@
 """Which devices train: a tf.distribute.Strategy from the configuration."""
 
 import tensorflow as tf
+from tensorflow.python.eager import context  # private, but nothing public configures the coordination service
 
 from tf_deepdeblur.runtime import split_cpu
 from tf_deepdeblur.training.worker_cluster import find_cluster
+
+# All workers have just met, so what one may take longer than another is to set up its devices.
+_CONNECT_S = 25
 
 
 def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy:
@@ -16,9 +20,11 @@ def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy
 
     Raises:
         InputError: naming the argument or TF_CONFIG, if the devices cannot be had.
+        tf.errors.DeadlineExceededError: if another worker does not connect within 25 seconds.
     """
     if name == "multi_worker":
         find_cluster()  # in a Slurm job this sets TF_CONFIG, which TensorFlow reads
+        _limit_connecting()
         return tf.distribute.MultiWorkerMirroredStrategy()
     if virtual_devices:
         split_cpu(virtual_devices)
@@ -27,6 +33,23 @@ def make_strategy(name: str, virtual_devices: int = 0) -> tf.distribute.Strategy
     if name == "mirrored" or (name == "auto" and len(devices) > 1):
         return tf.distribute.MirroredStrategy(devices)
     return tf.distribute.OneDeviceStrategy(devices[0])
+
+
+def _limit_connecting():
+    """Has all workers connect at one barrier that gives up after a while.
+
+    TensorFlow's own setting lets each worker through when it has found the chief, to wait for an hour for one that is
+    gone, with Python's lock held and no signal taken.
+    """
+    jobs = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+    service = context.context()
+    leader = "chief" if "chief" in jobs.jobs else "worker"
+    service.configure_coordination_service(
+        "standalone", f"/job:{leader}/replica:0/task:0", cluster_register_timeout_in_ms=_CONNECT_S * 1000
+    )
+    service.coordination_service.cluster_register_with_barrier = True
+    for job in sorted({"chief", "worker"} & set(jobs.jobs)):
+        service.coordination_service.coordinated_job_list.add(name=job, num_tasks=jobs.num_tasks(job))
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

@@ -9,6 +9,7 @@ JSON; an empty one is a sign of life.
 
 import contextlib
 import json
+import math
 import queue
 import select
 import socket
@@ -57,8 +58,8 @@ class Workers:
         self._shared: queue.Queue = queue.Queue()
         self._left = threading.Semaphore(0)
         self._has_error = threading.Event()
-        # Until TensorFlow has connected the workers: it holds Python's lock meanwhile, and a process says nothing.
-        self._silence = max(timeout, _SILENCE)
+        # While TensorFlow connects the workers it holds Python's lock, and a process says nothing. It has a limit.
+        self._silence = math.inf
         self._ends = threading.Lock()
         self._peers: dict[int, _Connection] = {}
         if len(cluster.addresses) > 1:
@@ -81,6 +82,7 @@ class Workers:
         Raises:
             InputError: if the chief is lost before.
         """
+        self._watch_closely()
         if self._is_chief:
             value = make()
             _tell(self._peers, {"shared": value})
@@ -88,9 +90,6 @@ class Workers:
             value = self._shared.get()
         if self.error is not None:
             raise self.error
-        for peer in self._peers.values():
-            peer.heard = time.monotonic()
-        self._silence = _SILENCE
         return value
 
     def wait_for_error(self) -> InputError | None:
@@ -98,8 +97,16 @@ class Workers:
 
         TensorFlow notices lost workers too, some of them earlier, but does not name them.
         """
+        self._watch_closely()
         self._has_error.wait(_SILENCE + _PATIENCE)
         return self.error
+
+    def _watch_closely(self):
+        """From now on, one that is silent is lost."""
+        if self._silence == math.inf:
+            for peer in self._peers.values():
+                peer.heard = time.monotonic()
+            self._silence = _SILENCE
 
     def __enter__(self) -> "Workers":
         return self
@@ -157,12 +164,13 @@ class Workers:
         if on_failure is None:
             return
         self.error = error
-        self._has_error.set()
         if self._is_chief:
             _tell(self._peers, _end_message(error))
+        # Before whoever waits goes on: it may end the process, which should not end twice at once.
+        on_failure(error)
+        self._has_error.set()
         self._shared.put(None)
         self._left.release(len(self._peers))
-        on_failure(error)
 
 
 class _Connection:
