@@ -285,4 +285,7 @@ def test_any_static_server_will_do(browser, site, serve, tiles_folder):
     expected = np.asarray(Image.open(site / "example" / "restored.png"))
     np.testing.assert_array_equal(visitor.download()[1], expected)
     assert visitor.page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out
+    visitor.page.click("summary:has-text('Which network')")
+    width = visitor.page.evaluate("document.querySelector('dl').clientWidth")
+    assert visitor.page.evaluate("document.querySelector('dd').offsetWidth") == width  # not a column of syllables
     assert visitor.complaints == []
