@@ -2,8 +2,10 @@
 
     python benchmarks/loader_scaling.py [--patch_size 256] [--batch_size 2] [--seconds 5] [--sources store pairs]
 
-From a packed store and from PNGs, with and without augmentation. Prints a JSON line per measurement, then a table with
-the ceiling that follows: how many GPUs the machine feeds, and how many cores a node of eight GPUs needs.
+From a packed store and from PNGs. Three amounts of work: "crops" is what the loader does for a training, bytes that are
+cut, flipped and rotated; "batches" has the augmentation's arithmetic too, which the device that trains does in a
+training; "unaugmented" is only cropped and converted. Prints a JSON line per measurement, then a table with the ceiling
+that follows: how many GPUs the machine feeds, and how many cores a node of eight GPUs needs.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pathlib import Path
 
 _GPU_NEEDS = 150.0  # patches per second that a fast GPU trains on
 _NODE = 8  # GPUs
+_WORK = "crops", "batches", "unaugmented"
 
 
 def main():
@@ -42,7 +45,7 @@ def main():
 def measure(
     folder: Path, patch_size: int = 256, batch_size: int = 2, seconds: float = 5.0, sources: tuple = ("store", "pairs")
 ) -> Iterator[dict]:
-    """Measures each source with and without augmentation; every measurement has processes of its own.
+    """Measures each source and each amount of work; every measurement has processes of its own.
 
     Args:
         folder: where the data set is made that is read: pairs of 1280x720.
@@ -52,22 +55,22 @@ def measure(
         sources: "store" and "pairs" (PNGs).
 
     Yields:
-        A dict per measurement: source, augmented, way, cores, patches_per_second, cpu_ms_per_patch, and how many times
-        the rate of one core it is.
+        A dict per measurement: source, work, way, cores, patches_per_second, cpu_ms_per_patch, and how many times the
+        rate of one core it is.
     """
     _make_data(folder)
     cores = sorted(os.sched_getaffinity(0))
     ways = {"one core": [cores[:1]], "threads": [cores], "processes": [[core] for core in cores]}
     for source in sources:
-        for augmented in (True, False):
+        for work in _WORK:
             alone = None
             for way, shares in ways.items():
-                results = _run(shares, folder, source, augmented, patch_size, batch_size, seconds)
+                results = _run(shares, folder, source, work, patch_size, batch_size, seconds)
                 rates, costs = zip(*results, strict=True)
                 alone = alone or sum(rates)
                 yield {
                     "source": source,
-                    "augmented": augmented,
+                    "work": work,
                     "way": way,
                     "cores": sum(map(len, shares)),
                     "patches_per_second": round(sum(rates), 1),
@@ -78,12 +81,12 @@ def measure(
 
 def table(rows: list[dict]) -> str:
     """The measurements as text, with the ceiling that follows from each."""
-    head = f"{'source':<8}{'augmented':<11}{'way':<11}"
+    head = f"{'source':<8}{'work':<13}{'way':<11}"
     lines = [f"{head}{'cores':>5}{'patches/s':>11}{'x one core':>12}{'GPUs fed':>10}"]
     for row in rows:
         rate = row["patches_per_second"]
         lines.append(
-            f"{row['source']:<8}{'yes' if row['augmented'] else 'no':<11}{row['way']:<11}{row['cores']:>5}{rate:>11.0f}"
+            f"{row['source']:<8}{row['work']:<13}{row['way']:<11}{row['cores']:>5}{rate:>11.0f}"
             f"{row['times_one_core']:>12.2f}{rate / _GPU_NEEDS:>10.1f}"
         )
         if row["way"] == "threads":
@@ -105,11 +108,11 @@ def _make_data(folder):
     pack(training, validation, folder / "store")
 
 
-def _run(shares, folder, source, augmented, patch_size, batch_size, seconds):
+def _run(shares, folder, source, work, patch_size, batch_size, seconds):
     """(patches per second, CPU milliseconds per patch) of a process for each share of the cores, all at one time."""
     workers = []
     for cores in shares:
-        arguments = {"cores": cores, "source": source, "path": str(folder / source), "augmented": augmented}
+        arguments = {"cores": cores, "source": source, "path": str(folder / source), "work": work}
         arguments |= {"patch_size": patch_size, "batch_size": batch_size, "seconds": seconds}
         command = [sys.executable, __file__, "--worker", json.dumps(arguments)]
         workers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
@@ -121,7 +124,7 @@ def _run(shares, folder, source, augmented, patch_size, batch_size, seconds):
     return [json.loads(worker.communicate()[0]) for worker in workers]
 
 
-def _work(cores, source, path, augmented, patch_size, batch_size, seconds):
+def _work(cores, source, path, work, patch_size, batch_size, seconds):
     os.sched_setaffinity(0, cores)
     from tf_deepdeblur import runtime
 
@@ -129,7 +132,7 @@ def _work(cores, source, path, augmented, patch_size, batch_size, seconds):
     from tf_deepdeblur.data import pipeline
     from tf_deepdeblur.data.pairs import PairFolder, check_pairs, find_pairs
 
-    if not augmented:
+    if work == "unaugmented":
         _leave_out_augmentation(pipeline)
     if source == "store":
         opened = pipeline.PackedStore(path)
@@ -139,7 +142,8 @@ def _work(cores, source, path, augmented, patch_size, batch_size, seconds):
         pairs = find_pairs("pairs", path, "train")
         opened = PairFolder(pairs, check_pairs(pairs), cache_bytes=0)  # as of a data set that does not fit into memory
     samples = pipeline.TrainingSamples(opened, patch_size, 0)
-    batches = iter(samples.batches(0, 10**9, pipeline.Shard(batch_size)))
+    make = samples.crops if work == "crops" else samples.batches
+    batches = iter(make(0, 10**9, pipeline.Shard(batch_size)))
     for _ in range(10):
         next(batches)
     print("ready", flush=True)
@@ -154,14 +158,15 @@ def _work(cores, source, path, augmented, patch_size, batch_size, seconds):
 
 
 def _leave_out_augmentation(pipeline):
-    import cv2
+    import numpy as np
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False)
     def convert(patches, _):
-        return tf.unstack(tf.cast(tf.transpose(patches, [0, 1, 3, 4, 2]), tf.float32) / 255.0 - 0.5)
+        return tf.unstack(tf.cast(tf.transpose(patches, [0, 1, 3, 4, 2]), tf.float32) / 255.0 - 0.5, axis=1)
 
-    pipeline.arrange, pipeline.adjust = lambda patch, _, out: cv2.split(patch, list(out)), convert
+    pipeline.arrange = lambda pair, _, out: np.copyto(out, pair.transpose(0, 3, 1, 2))
+    pipeline.adjust = convert
 
 
 if __name__ == "__main__":

@@ -3,17 +3,16 @@ import pytest
 import tensorflow as tf
 from skimage.color import hsv2rgb, rgb2hsv
 
-from tf_deepdeblur.data.augment import Adjustment, Arrangement, adjust, arrange, draw, noise, scale_saturation
+from tf_deepdeblur.data.augment import Adjustment, adjust, arrange, draw, noise, scale_saturation
 from tf_deepdeblur.data.counter_rng import CounterRNG, normal_sequence
 
 PATCH = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
 
 
 def augmented(blurry, sharp, number):
-    arrangement, adjustment = draw(CounterRNG(3, number), len(blurry))
-    patches = np.empty((2, 1, 3, *blurry.shape[:2]), np.uint8)
-    for patch, out in zip((blurry, sharp), patches[:, 0], strict=True):
-        arrange(patch, arrangement, out)
+    coins, adjustment = draw(CounterRNG(3, number), len(blurry))
+    patches = np.empty((1, 2, 3, *blurry.shape[:2]), np.uint8)
+    arrange(np.stack([blurry, sharp]), coins, patches[0])
     return [image[0].numpy() for image in adjust(patches, Adjustment(*(np.array([x]) for x in adjustment)))]
 
 
@@ -49,15 +48,24 @@ def test_both_patches_are_changed_alike_except_for_the_noise():
 
 
 @pytest.mark.parametrize("coins", [(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)])
-@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 1, 0)])
-def test_flips_rotation_and_channel_order_equal_numpys(coins, order):
-    expected = PATCH[..., order]
-    expected = np.flip(expected, 1) if coins[0] else expected
-    expected = np.flip(expected, 0) if coins[1] else expected
-    expected = np.rot90(expected) if coins[2] else expected
-    planes = np.empty((3, 24, 24), np.uint8)
-    arrange(PATCH, Arrangement(coins, np.array(order)), planes)
-    np.testing.assert_array_equal(planes, np.moveaxis(expected, -1, 0))
+def test_flips_and_rotation_equal_numpys(coins):
+    pair = np.stack([PATCH, 255 - PATCH[::-1]])
+    expected = np.flip(pair, 2) if coins[0] else pair
+    expected = np.flip(expected, 1) if coins[1] else expected
+    expected = np.rot90(expected, axes=(1, 2)) if coins[2] else expected
+    planes = np.empty((2, 3, 24, 24), np.uint8)
+    arrange(pair, np.array(coins, bool), planes)
+    np.testing.assert_array_equal(planes, np.moveaxis(expected, -1, 1))
+
+
+def test_channels_are_reordered_in_each_pair_by_its_own_order():
+    orders = np.int32([(0, 1, 2), (1, 2, 0), (2, 1, 0)])
+    planes = np.moveaxis(np.stack([PATCH, 255 - PATCH]), -1, 1)
+    adjustment = Adjustment(orders, np.ones(3, np.float32), np.zeros(3, np.float32), np.zeros((3, 2), np.int32))
+    blurry, sharp = adjust(np.stack([planes] * 3), adjustment)
+    for number, order in enumerate(orders):
+        np.testing.assert_allclose(255 * (blurry[number] + 0.5), PATCH[..., order], atol=1e-4)
+        np.testing.assert_allclose(255 * (sharp[number] + 0.5), 255 - PATCH[..., order], atol=1e-4)
 
 
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.3, 1.5])
@@ -68,10 +76,11 @@ def test_saturation_equals_scikit_images_way_through_hsv(factor, is_compiled):
     image[1], image[2] = 0, 255
     hsv = rgb2hsv(image)
     hsv[..., 1] = np.minimum(hsv[..., 1] * factor, 1)
-    planes = tf.stack([np.moveaxis(image, -1, 0)] * 2)
-    pair = tf.function(scale_saturation, jit_compile=is_compiled)(planes, tf.constant([factor, 1.0]))
-    np.testing.assert_allclose(pair[0], hsv2rgb(hsv), atol=2e-6)
-    np.testing.assert_allclose(pair[1], image / 255, atol=2e-6)
+    planes = np.moveaxis(np.stack([[image] * 2] * 2), -1, 2)
+    pairs = tf.function(scale_saturation, jit_compile=is_compiled)(planes, tf.constant([factor, 1.0]))
+    for number in range(2):
+        np.testing.assert_allclose(pairs[0, number], hsv2rgb(hsv), atol=2e-6)
+        np.testing.assert_allclose(pairs[1, number], image / 255, atol=2e-6)
 
 
 def test_the_saturation_factor_is_uniform_between_a_half_and_three_halves():

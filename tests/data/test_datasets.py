@@ -97,7 +97,7 @@ def test_a_file_that_breaks_later_is_named_in_tensorflows_error(tmp_path):
     made = training_dataset("pairs", tmp_path, patch_size=16)
     broken = tmp_path / "sharp" / "001.png"
     broken.write_bytes(broken.read_bytes()[:500])
-    with pytest.raises(tf.errors.OpError, match=r"InputError.*sharp/001\.png: cannot be read"):
+    with pytest.raises(tf.errors.OpError, match=r"sharp/001\.png: cannot be read"):
         list(made.take(4))
 
 

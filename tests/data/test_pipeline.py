@@ -72,7 +72,7 @@ def test_samples_are_what_they_always_were():
         def crop(self, index, top, left, side):
             rows, columns = np.mgrid[top : top + side, left : left + side]
             blurry = np.stack([rows * 6, columns * 5, rows + columns + 30 * index], axis=-1).astype(np.uint8)
-            return blurry, 255 - blurry
+            return np.stack([blurry, 255 - blurry])
 
     blurry, sharp = TrainingSamples(Ramp(), 16, 3).sample(123456)
     np.testing.assert_allclose(blurry[3, 5], BLURRY, atol=1e-6)
@@ -151,7 +151,7 @@ def test_crops_reach_every_corner(source):
 
         def crop(self, index, top, left, side):
             self.seen.add((top, left))
-            return (np.zeros((side, side, 3), np.uint8),) * 2
+            return np.zeros((2, side, side, 3), np.uint8)
 
     recorder = Recorder()
     for number in range(60):

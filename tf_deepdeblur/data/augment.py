@@ -1,9 +1,9 @@
 """Augmentation of blurry/sharp patches (section 3.2), in the paper's order.
 
 Both patches of a pair get the same flips, rotation, channel order and saturation; the noise is for the blurry one
-alone. Whatever only moves bytes is done patch by patch, by OpenCV. The arithmetic is one TensorFlow function for a
-whole batch, compiled by XLA into a few loops over the pixels that run without Python's lock: on a CPU, TensorFlow's
-operations one by one take more than ten times its processor time.
+alone. Flips and rotation, which only move bytes, are done pair by pair by NumPy and OpenCV. The arithmetic is one
+TensorFlow function for a whole batch, compiled by XLA into a few loops over the pixels that run without Python's lock:
+on a CPU, TensorFlow's operations one by one take more than ten times its processor time.
 """
 
 import functools
@@ -21,32 +21,23 @@ _SATURATION = (0.5, 1.5)
 _NOISE_SIGMA = 2.0 / 255.0
 
 
-class Arrangement(NamedTuple):
-    """How a patch's bytes are moved.
-
-    ``coins`` say whether to mirror it left-right, to mirror it top-bottom, and to rotate it by 90 degrees; ``order``
-    has the numbers of the channels that become red, green and blue.
-    """
-
-    coins: np.ndarray
-    order: np.ndarray
-
-
 class Adjustment(NamedTuple):
     """What is computed with the pixels of one pair, or of N pairs where a field has another axis in front.
 
     Attributes:
+        order: int32 [3], the numbers of the channels that become red, green and blue.
         saturation: factor, float32 [].
         noise: strength, float32 []: the standard deviation of the noise is the square root of 2 times that.
         starts: int32 [2], where in its two ``normal_sequence``s the noise begins.
     """
 
+    order: np.ndarray
     saturation: np.ndarray
     noise: np.ndarray
     starts: np.ndarray
 
 
-def draw(rng: CounterRNG, patch_size: int) -> tuple[Arrangement, Adjustment]:
+def draw(rng: CounterRNG, patch_size: int) -> tuple[np.ndarray, Adjustment]:
     """The augmentation of one pair of patches.
 
     In this order: horizontal flip, vertical flip and rotation by 90 degrees, each by a coin; a random permutation of
@@ -56,46 +47,57 @@ def draw(rng: CounterRNG, patch_size: int) -> tuple[Arrangement, Adjustment]:
     Args:
         rng: CounterRNG of the sample.
         patch_size: side of the patches in pixels.
+
+    Returns:
+        (the three coins for ``arrange``, Adjustment).
     """
     numbers = rng.uniforms(7)
     low, high = _SATURATION
     noise = np.abs(rng.normals(1)[0]) * _NOISE_SIGMA / np.sqrt(2.0)
     length = 3 * patch_size**2
     starts = rng.uniforms(2) * (len(normal_sequence(length, 0)) - length)
-    return (
-        Arrangement(numbers[:3] < 0.5, np.argsort(numbers[3:6], kind="stable")),
-        Adjustment(np.float32(low + (high - low) * numbers[6]), np.float32(noise), starts.astype(np.int32)),
-    )
+    order = np.argsort(numbers[3:6], kind="stable").astype(np.int32)
+    saturation = np.float32(low + (high - low) * numbers[6])
+    return numbers[:3] < 0.5, Adjustment(order, saturation, np.float32(noise), starts.astype(np.int32))
 
 
-def arrange(patch: np.ndarray, arrangement: Arrangement, out: np.ndarray) -> None:
-    """Flips and rotates a patch and permutes its channels.
+def arrange(pair: np.ndarray, coins: np.ndarray, out: np.ndarray) -> None:
+    """Flips and rotates a pair of patches and separates their channels.
+
+    As few calls as possible move the bytes: each gives up Python's lock and has to get it back from the other threads.
 
     Args:
-        patch: uint8 [S, S, 3].
-        arrangement: Arrangement.
-        out: uint8 [3, S, S], contiguous, which is set to the planes of red, green and blue.
+        pair: uint8 [2, S, S, 3].
+        coins: whether to mirror left-right, to mirror top-bottom, and then to rotate by 90 degrees.
+        out: uint8 [2, 3, S, S], contiguous, which is set to the planes of red, green and blue.
     """
-    across, down, rotate = arrangement.coins
-    if across or down:
-        patch = cv2.flip(patch, 1 if not down else -1 if across else 0)
-    if rotate:
-        patch = cv2.rotate(patch, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    cv2.split(patch, [out[place] for place in np.argsort(arrangement.order)])
+    across, down, rotate = coins
+    across = across != rotate  # a rotation is a transposition of the mirrored image
+    pair = pair[:, :: -1 if down else 1, :: -1 if across else 1]
+    if not rotate:
+        np.copyto(out, pair.transpose(0, 3, 1, 2))
+        return
+    side = out.shape[-1]
+    rows = np.empty((side, 2, 3, side), np.uint8)  # the six planes side by side, so that one call transposes them all
+    np.copyto(rows, pair.transpose(1, 0, 3, 2))
+    cv2.transpose(rows.reshape(side, -1), out.reshape(-1, side))
 
 
 @tf.function(jit_compile=True, autograph=False)
 def adjust(patches: tf.Tensor, adjustment: Adjustment) -> tuple[tf.Tensor, tf.Tensor]:
-    """Changes the saturation of arranged pairs, adds noise to the blurry ones, clips, and subtracts 0.5.
+    """Reorders channels, changes the saturation, adds noise to the blurry patches, clips, and subtracts 0.5.
 
     Args:
-        patches: uint8 [2, N, 3, S, S], the planes of N blurry and of N sharp patches, of known shape.
+        patches: uint8 [N, 2, 3, S, S], the planes of N arranged pairs, blurry and sharp, of known shape.
         adjustment: Adjustment of the N pairs.
 
     Returns:
         (blurry, sharp), float32 [N, S, S, 3] in [-0.5, 0.5].
     """
-    blurry, sharp = tf.unstack(scale_saturation(patches, adjustment.saturation))
+    order = adjustment.order[..., None, None, None]
+    first, second, third = tf.unstack(patches, axis=2)
+    channels = [tf.where(order[:, i] == 0, first, tf.where(order[:, i] == 1, second, third)) for i in range(3)]
+    blurry, sharp = tf.unstack(scale_saturation(tf.stack(channels, axis=2), adjustment.saturation), axis=1)
     blurry += noise(blurry.shape, adjustment.noise, adjustment.starts)
     blurry, sharp = (tf.clip_by_value(image, 0.0, 1.0) - 0.5 for image in (blurry, sharp))
     return blurry, sharp
@@ -108,17 +110,17 @@ def scale_saturation(planes: tf.Tensor, factors: tf.Tensor) -> tf.Tensor:
     distance to V is proportional to it, so all that changes is that distance: no way through HSV and back is needed.
 
     Args:
-        planes: uint8 [..., N, 3, S, S].
+        planes: uint8 [N, 2, 3, S, S].
         factors: float32 [N], at least 0.
 
     Returns:
-        float32 [..., N, S, S, 3] in [0, 1], but for rounding.
+        float32 [N, 2, S, S, 3] in [0, 1], but for rounding.
     """
     planes = tf.cast(planes, tf.float32)
     channels = tf.unstack(planes, axis=-3)
     value, smallest = functools.reduce(tf.maximum, channels), functools.reduce(tf.minimum, channels)
     most = value / tf.maximum(value - smallest, 1.0)  # leads to saturation 1; any factor does for greys, which have 0
-    scale = tf.minimum(most, factors[:, None, None])
+    scale = tf.minimum(most, factors[:, None, None, None])
     value, scale = value[..., None, :, :], scale[..., None, :, :]
     return tf.experimental.numpy.moveaxis(value - (value - planes) * scale, -3, -1) / 255.0
 

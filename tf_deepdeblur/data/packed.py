@@ -134,10 +134,9 @@ class PackedStore:
         blurry, sharp = self._content.images(self._first + index)
         return blurry, sharp
 
-    def crop(self, index: int, top: int, left: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same ``side`` x ``side`` pixels of both images."""
-        blurry, sharp = self._content.images(self._first + index)[:, top : top + side, left : left + side]
-        return blurry, sharp
+    def crop(self, index: int, top: int, left: int, side: int) -> np.ndarray:
+        """The same ``side`` x ``side`` pixels of both images, uint8 [2, side, side, 3]; read-only."""
+        return self._content.images(self._first + index)[:, top : top + side, left : left + side]
 
 
 def verify(path: str | os.PathLike) -> list[str]:

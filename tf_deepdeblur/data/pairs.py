@@ -168,12 +168,11 @@ class PairFolder:
                     self._room += blurry.nbytes + sharp.nbytes
             return pair
 
-    def crop(self, index: int, top: int, left: int, side: int) -> tuple[np.ndarray, np.ndarray]:
-        """The same ``side`` x ``side`` pixels of both images; raises as ``read_pair`` does."""
+    def crop(self, index: int, top: int, left: int, side: int) -> np.ndarray:
+        """The same ``side`` x ``side`` pixels of both images, uint8 [2, side, side, 3]; raises as ``read_pair``."""
         if not self._cache_bytes:
-            return self._read(index, lambda path: read_crop(path, top, left, side, side))
-        blurry, sharp = (image[top : top + side, left : left + side] for image in self.read_pair(index))
-        return blurry, sharp
+            return np.stack(self._read(index, lambda path: read_crop(path, top, left, side, side)))
+        return np.stack([image[top : top + side, left : left + side] for image in self.read_pair(index)])
 
     def _read(self, index, read):
         paths = self.pairs[index][1:]

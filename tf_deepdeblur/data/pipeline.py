@@ -11,7 +11,8 @@ those of 8 images are shuffled among each other. A source that keeps what it dec
 its k crops.
 
 A ``source`` (``PairFolder`` or ``PackedStore``) has ``len(source)``, ``sizes`` (int array [len, 2] of height and width)
-and ``crop(index, top, left, side)`` that returns the same square of the blurry and the sharp image, uint8.
+and ``crop(index, top, left, side)`` that returns the same square of the blurry and the sharp image, uint8 [2, side,
+side, 3].
 """
 
 from typing import NamedTuple
@@ -30,6 +31,7 @@ from tf_deepdeblur.runtime import num_cores
 _GROUP = 8  # images whose crops are shuffled among each other
 _ALIGNMENT = 64  # bytes, of TensorFlow's buffers
 _PREFETCH = 4  # batches that are ready: enough to bridge an evaluation's end, 3 MB each at the paper's size
+_CALL = 16  # samples that one call of Python makes: TensorFlow takes 0.2 ms for each call, with Python's lock
 
 
 class Shard(NamedTuple):
@@ -72,13 +74,14 @@ class TrainingSamples:
             InputError: naming the file, if an image cannot be read.
         """
         with tf.device("CPU"):
-            blurry, sharp = adjust(*self._cut([number]))
+            patches, adjustment, (failure,) = self._cut([[number]])
+            if failure:
+                raise failure
+            blurry, sharp = adjust(patches[0], Adjustment(*(field[0] for field in adjustment)))
         return blurry[0].numpy(), sharp[0].numpy()
 
     def batches(self, first_step: int, last_step: int, shard: Shard) -> tf.data.Dataset:
-        """One batch per local replica and step, made by as many threads as there are cores.
-
-        Python's part is little and the same for any number of threads: draw numbers, and let OpenCV move bytes.
+        """One batch per local replica and step, ready to train on.
 
         Args:
             first_step: number of the first step.
@@ -88,43 +91,79 @@ class TrainingSamples:
         Returns:
             A dataset of (blurry, sharp), float32 [N, S, S, 3] in [-0.5, 0.5], N samples for each replica.
         """
+        crops = self.crops(first_step, last_step, shard)
+        return crops.map(adjust, num_parallel_calls=num_cores(), deterministic=True).prefetch(_PREFETCH)
+
+    def crops(self, first_step: int, last_step: int, shard: Shard) -> tf.data.Dataset:
+        """The same for ``adjust``, which the device that trains can do: bytes, a quarter of what floats take.
+
+        Made by as many threads as there are cores. Python's part is little and the same for any number of threads:
+        draw numbers, and let NumPy move bytes.
+
+        Args:
+            first_step: as for ``batches``.
+            last_step: as for ``batches``.
+            shard: as for ``batches``.
+
+        Returns:
+            A dataset of (patches, adjustment), see ``adjust``.
+        """
         replica_batch = shard.batch_size // (shard.num_workers * shard.local_replicas)
+        batches_per_call = max(1, _CALL // replica_batch)
+        first_index, end = first_step * shard.local_replicas, last_step * shard.local_replicas
+
+        def first_sample(index):
+            step, replica = divmod(index, shard.local_replicas)
+            return step * shard.batch_size + (shard.worker * shard.local_replicas + replica) * replica_batch
 
         def cut(index):
-            step, replica = divmod(int(index), shard.local_replicas)
-            first = step * shard.batch_size + (shard.worker * shard.local_replicas + replica) * replica_batch
-            try:
-                patches, adjustment = self._cut(range(first, first + replica_batch))
-            except InputError as error:
-                self.error = self.error or error
-                raise
-            return patches, *adjustment
+            firsts = map(first_sample, range(int(index), min(int(index) + batches_per_call, end)))
+            patches, adjustment, failures = self._cut([range(first, first + replica_batch) for first in firsts])
+            self.error = self.error or next(filter(None, failures), None)
+            return patches, *adjustment, np.array([str(failure or "") for failure in failures], object)
 
         @tf.autograph.experimental.do_not_convert
-        def batch(index):
-            patches, *adjustment = tf.numpy_function(
-                until_python_exits(cut), [index], [tf.uint8, tf.float32, tf.float32, tf.int32]
+        def make(index):
+            types = tf.uint8, tf.int32, tf.float32, tf.float32, tf.int32, tf.string
+            patches, *adjustment, failures = tf.numpy_function(until_python_exits(cut), [index], types)
+            patches = tf.ensure_shape(patches, (None, replica_batch, 2, 3, self._patch_size, self._patch_size))
+            shapes = Adjustment(
+                (None, replica_batch, 3), (None, replica_batch), (None, replica_batch), (None, replica_batch, 2)
             )
-            patches = tf.ensure_shape(patches, (2, replica_batch, 3, self._patch_size, self._patch_size))
-            shapes = Adjustment(replica_batch, replica_batch, (replica_batch, 2))
-            return adjust(patches, Adjustment(*map(tf.ensure_shape, adjustment, shapes)))
+            adjustment = Adjustment(*map(tf.ensure_shape, adjustment, shapes))
+            return patches, adjustment, tf.ensure_shape(failures, (None,))
 
-        indices = tf.data.Dataset.range(first_step * shard.local_replicas, last_step * shard.local_replicas)
-        return indices.map(batch, num_parallel_calls=num_cores(), deterministic=True).prefetch(_PREFETCH)
+        @tf.autograph.experimental.do_not_convert
+        def check(patches, adjustment, failure):
+            with tf.control_dependencies([tf.debugging.Assert(failure == "", [failure])]):
+                return tf.identity(patches), adjustment
 
-    def _cut(self, numbers):
-        """The arranged crops of samples, uint8 [2, N, 3, S, S], and what ``adjust`` is to do with them."""
-        size = self._patch_size
-        patches, adjustments = _aligned((2, len(numbers), 3, size, size)), []
-        for position, number in enumerate(numbers):
+        calls = tf.data.Dataset.range(first_index, end, batches_per_call)
+        batches = calls.map(make, num_parallel_calls=num_cores(), deterministic=True).unbatch()
+        return batches.map(check).prefetch(_PREFETCH)
+
+    def _cut(self, batches):
+        """The arranged crops of batches of sample numbers, and what ``adjust`` is to do with each batch.
+
+        Returns:
+            (uint8 [B, N, 2, 3, S, S], Adjustment with fields [B, N, ...], list of B: None, or the InputError of an
+            image that could not be read: the batches before it are still good).
+        """
+        size, count = self._patch_size, len(batches[0])
+        failures = [None] * len(batches)
+        patches, adjustments = _aligned((len(batches), count, 2, 3, size, size)), []
+        for (batch, position), number in np.ndenumerate(batches):
             rng = CounterRNG(self._seed, number)
             index = pair_index(number, len(self._source), self._seed, self._crops_per_image)
             top, left = (rng.uniforms(2) * (self._source.sizes[index] - size + 1)).astype(int).tolist()
-            arrangement, adjustment = draw(rng, size)
-            for patch, out in zip(self._source.crop(index, top, left, size), patches[:, position], strict=True):
-                arrange(patch, arrangement, out)
+            coins, adjustment = draw(rng, size)
             adjustments.append(adjustment)
-        return patches, Adjustment(*map(np.array, zip(*adjustments, strict=True)))
+            try:
+                arrange(self._source.crop(index, top, left, size), coins, patches[batch, position])
+            except InputError as error:
+                failures[batch] = failures[batch] or error
+        fields = (np.array(field) for field in zip(*adjustments, strict=True))
+        return patches, Adjustment(*(field.reshape(-1, count, *field.shape[1:]) for field in fields)), failures
 
 
 def _aligned(shape):

@@ -16,6 +16,7 @@ import keras
 import tensorflow as tf
 
 from tf_deepdeblur.config import TrainConfig, describe_changes
+from tf_deepdeblur.data.augment import adjust
 from tf_deepdeblur.data.pipeline import Shard, TrainingSamples
 from tf_deepdeblur.errors import InputError, TemporaryError, first_line
 from tf_deepdeblur.io.atomic import write_atomically
@@ -174,7 +175,7 @@ class _Run:
 
         @tf.function(autograph=False)
         def train_step(batch):
-            self._strategy.run(self._model.train_step, args=(batch,))
+            self._strategy.run(lambda crops: self._model.train_step(adjust(*crops)), args=(batch,))
 
         batches = iter(self._strategy.distribute_datasets_from_function(self._dataset))
         self._model.reset_metrics()
@@ -189,12 +190,12 @@ class _Run:
         return step
 
     def _dataset(self, context):
-        """This worker's batches, from the first step that is left to do."""
+        """This worker's crops, from the first step that is left to do."""
         workers = context.num_input_pipelines
         replicas = context.num_replicas_in_sync // workers
         optimizer = self._config.optimizer
         shard = Shard(optimizer.batch_size, workers, context.input_pipeline_id, replicas)
-        return self._samples.batches(self._first_step, optimizer.total_steps, shard)
+        return self._samples.crops(self._first_step, optimizer.total_steps, shard)
 
     def _next(self, batches, step, previous):
         """The next batch; a file that cannot be read ends the run with its name, and the chief's with a checkpoint."""
@@ -260,8 +261,11 @@ class _Run:
     @tf.function(autograph=False)
     def _losses(self, batch, alone):
         """The losses of a batch with the weights as they are now, over all devices, and workers unless ``alone``."""
-        model = self._model
-        losses = self._strategy.run(lambda pair: model.compute_losses(model.trained_generator, *pair)[0], args=(batch,))
+
+        def compute_losses(crops):
+            return self._model.compute_losses(self._model.trained_generator, *adjust(*crops))[0]
+
+        losses = self._strategy.run(compute_losses, args=(batch,))
         if alone:
             return {name: tf.reduce_mean(self._strategy.experimental_local_results(v)) for name, v in losses.items()}
         return {name: self._strategy.reduce("mean", value, axis=None) for name, value in losses.items()}
