@@ -3,6 +3,7 @@
 import functools
 import os
 import time
+from importlib.util import find_spec
 
 import pytest
 
@@ -10,8 +11,9 @@ from tf_deepdeblur.cluster import Cluster, Pool
 from tf_deepdeblur.cluster.run import Run
 from tf_deepdeblur.errors import InputError
 
-ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+# Looked for, not imported: that takes a second wherever tests are collected.
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+pytestmark = [needs_ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def refuses_to_open():
@@ -82,6 +84,8 @@ def test_an_actor_without_the_folder_says_so(pool, tmp_path, monkeypatch):
 
 def test_where_memory_runs_out_fewer_actors_go_on(monkeypatch):
     """Ray's memory monitor would end the one that takes a lost one's place, too."""
+    import ray
+
     monkeypatch.setattr(ray, "kill", lambda handle: None)
     run = Run(lambda: 3, lambda: (None, None), range(9), [1] * 9)
     for error, expected in (

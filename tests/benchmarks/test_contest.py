@@ -6,6 +6,8 @@ import contest
 import pytest
 from contest import Contender
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 
 def contender(name, function, **arguments):
     return Contender(name, "float32", f"tests.benchmarks.contenders.prepare_{function}", arguments)
@@ -26,7 +28,6 @@ def outcomes():
     return {outcome.contender.name: outcome for outcome in contest.compete(contenders, 4, 0.1)}
 
 
-@pytest.mark.slow
 def test_seconds_are_those_of_the_calls(outcomes):
     assert outcomes["slow"].seconds >= 0.05
     assert 0.01 <= outcomes["fast"].seconds < outcomes["slow"].seconds
@@ -72,7 +73,6 @@ def test_what_passes_the_deadline_has_failed():
     assert outcome.failed == "not done within the time limit"
 
 
-@pytest.mark.slow
 def test_rounds_that_are_complete_at_the_deadline_count():
     contenders = [contender(name, "sleep", seconds=0.2, result=None) for name in "ab"]
     outcomes = contest.compete(contenders, 1000, 0.2, time.monotonic() + 8)

@@ -56,6 +56,7 @@ def test_the_peer_is_the_authors_network():
         np.testing.assert_allclose(level.permute(0, 2, 3, 1) + 127.5, truth, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_pytorch_restores_the_same_image(weights, tmp_path):
     pytest.importorskip("torch")
     import ours

@@ -1,5 +1,7 @@
 """The commands on a Ray cluster of two machines, which one machine plays: the bytes are those of one process."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,9 @@ from tf_deepdeblur.io.images import write_image
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
 
-pytest.importorskip("ray")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+# Looked for, not imported: that takes a second wherever tests are collected.
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+pytestmark = [needs_ray, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,7 @@ def test_the_pixels_of_a_deblurrer(deblur, loaded, size):
     np.testing.assert_array_equal(loaded(image[None])[0], deblur(image))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_scales", [1, 3])
 def test_any_number_of_scales(num_scales):
     generator, image = random_generator(num_scales), random_image(37, 51)

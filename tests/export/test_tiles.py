@@ -63,6 +63,7 @@ def test_any_number_of_scales(num_scales, quantize, tmp_path):
         np.testing.assert_allclose(tiled, Deblurrer(generator)(image), atol=1)
 
 
+@pytest.mark.slow
 def test_the_description_is_that_of_the_files(generator, folders):
     description = json.loads((folders["int8"] / "model.json").read_text())
     assert (description["num_scales"], description["multiple"], description["halo"]) == (2, 2, 4)

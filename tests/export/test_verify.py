@@ -41,6 +41,7 @@ def test_a_faithful_file_passes(verifier, tflite_file):
     assert row["seconds_per_megapixel"] > 0
 
 
+@pytest.mark.slow
 def test_another_networks_file_fails_and_says_by_how_much(generator, saved_model_folder):
     other = random_generator(scale=0.05, global_residual=True)
     pictures = [Picture(str(number), image, None) for number, image in enumerate(BLURRY)]
@@ -96,6 +97,7 @@ def test_an_export_writes_files_facts_and_its_report(exported, tmp_path):
     assert bundle.table(report).splitlines()[0].endswith("s 16x32")
 
 
+@pytest.mark.slow
 def test_a_serving_version_is_a_folder_of_its_own(exported, tmp_path):
     (tmp_path / "out" / "saved_model" / "3").mkdir(parents=True)
     exported(saved_model=True, serving_version=4, timing_size=(8, 8))
@@ -119,6 +121,7 @@ def test_versions_do_not_mix_with_an_export_without_one(exported, tmp_path):
         exported(saved_model=True, serving_version=1)
 
 
+@pytest.mark.slow
 def test_failures_name_the_file(exported, monkeypatch):
     monkeypatch.setitem(verify.TOLERANCES, "none", verify.Tolerance(-1, 1.0, 1.0))
     assert bundle.failures(exported(quantizations=("none",))) != []

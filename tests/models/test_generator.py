@@ -111,11 +111,16 @@ def test_a_wrong_pyramid_is_refused():
         generator([fine, fine])
 
 
-@pytest.mark.parametrize("num_scales", [1, 2, 3])
+@pytest.fixture(scope="module", params=[1, 2, 3])
+def predicting(request):
+    """One for all sizes: ``predict`` is traced once or twice."""
+    return Generator(request.param, 1, 4, 3)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (16, 24), (17, 23)])
-def test_images_of_any_size_are_padded_restored_and_cropped(num_scales, size):
+def test_images_of_any_size_are_padded_restored_and_cropped(predicting, size):
     """The same values as by hand: repeat the last row and column, build the pyramid, restore, take the finest level."""
-    generator = Generator(num_scales, 1, 4, 3)
+    generator, num_scales = predicting, predicting.num_scales
     images = np.random.default_rng(0).random((2, *size, 3), np.float32) - 0.5
     multiple = 2 ** (num_scales - 1)
     missing = [max(-side % multiple, smallest_side(num_scales) - side) for side in size]

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models import hub as td_hub
 from tf_deepdeblur.models.saving import load_generator
 
-pytest.importorskip("huggingface_hub")
+# Looked for, not imported: that takes half a second wherever tests are collected.
+pytestmark = pytest.mark.skipif(find_spec("huggingface_hub") is None, reason="huggingface_hub is not installed")
 
 CONTENT = b"the network, version 1" * 10_000
 CODE = """
@@ -79,6 +81,7 @@ def test_download_and_then_no_network(call, hub):
     assert not [request for request in hub.requests if request.startswith("GET") and "generator" in request]
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_is_like_no_network(call, hub):
     hub.commit("user/name", published())
     first = call("download", "hf://user/name")
@@ -118,6 +121,7 @@ def test_other_bytes_than_the_recorded_ones_are_refused(call, hub):
     assert "does not have the SHA-256 that model.json records" in refused(call("download", "hf://user/name"))
 
 
+@pytest.mark.slow
 def test_damage_in_the_cache_is_found(call, hub):
     hub.commit("user/name", published())
     Path(call("download", "hf://user/name").stdout.split()[0]).write_bytes(b"damaged")
@@ -137,6 +141,7 @@ def test_a_copied_repository_is_compared_too(tmp_path):
         load_generator(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["generator.keras", "model.json"])
 def test_a_missing_file(call, hub, missing):
     files = published()
@@ -145,12 +150,14 @@ def test_a_missing_file(call, hub, missing):
     assert "lacks generator.keras or model.json" in refused(call("download", "hf://user/name"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("card", [b"{}", b"[]", b"\xff", b"not JSON"])
 def test_a_card_without_the_sha256(call, hub, card):
     hub.commit("user/name", {**published(), "model.json": card})
     assert "records no SHA-256" in refused(call("download", "hf://user/name"))
 
 
+@pytest.mark.slow
 def test_no_such_repository(call):
     assert "hf://user/name: no such repository" in refused(call("download", "hf://user/name"))
 
@@ -164,10 +171,12 @@ def test_tokens(call, hub):
     assert call("download", "hf://user/name", HF_TOKEN="hf_good").returncode == 0
 
 
+@pytest.mark.slow
 def test_no_network_and_nothing_cached(call):
     assert "cannot be reached" in refused(call("download", "hf://user/name", **NO_NETWORK))
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_off_once_is_completed(call, hub):
     hub.commit("user/name", published())
     hub.cut_off_after, hub.num_cuts = 1000, 1
@@ -212,6 +221,7 @@ def test_repositories_that_are_none(repository):
         td_hub.upload("folder", [], repository)
 
 
+@pytest.mark.slow
 def test_a_name_that_the_hub_cannot_have(call):
     assert refused(call("download", "hf://user/a--b")).startswith("hf://user/a--b: ")
 

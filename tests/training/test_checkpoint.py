@@ -74,6 +74,7 @@ def test_a_best_score_that_came_after_the_newest_checkpoint_survives_a_restart(t
     assert not restarted.save_best(2, 24.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policies", [("mixed_float16", "float32"), ("float32", "mixed_float16")], ids="-".join)
 def test_a_run_may_go_on_with_or_without_loss_scaling(tmp_path, policies):
     before, after = (make(dtype=policy, ema_decay=0.9) for policy in policies)
