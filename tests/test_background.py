@@ -52,20 +52,25 @@ def test_nothing_is_read_after_the_block_even_if_it_is_interrupted():
     assert len(made) == before
 
 
-def test_no_thread_that_an_exception_left_behind_reads_or_writes(monkeypatch):
+def test_a_thread_that_an_exception_left_behind_does_nothing_and_ends(monkeypatch):
     """The exception of a signal that comes while the thread starts, after which the executor does not know of it."""
-    start, touched = threading.Thread.start, threading.Event()
+    start, started, touched = threading.Thread.start, [], threading.Event()
 
     def start_and_be_interrupted(thread):
         start(thread)
+        started.append(thread)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
-    with pytest.raises(KeyboardInterrupt), read_ahead((touched.set() for _ in range(9)), ahead=2):
+    with pytest.raises(KeyboardInterrupt) as reading, read_ahead((touched.set() for _ in range(9)), ahead=2):
         pass
-    with pytest.raises(KeyboardInterrupt), WriteBehind(limit=2) as writing:
-        writing.call(touched.set)
-    assert not touched.wait(0.1)
+    with pytest.raises(KeyboardInterrupt) as writing, WriteBehind(limit=2) as behind:
+        behind.call(touched.set)
+    for thread in started:
+        thread.join(10)
+    assert [thread.is_alive() for thread in started] == [False, False]
+    assert not touched.is_set()
+    del reading, writing  # until now their tracebacks have kept the executors: without one, a thread ends by itself
 
 
 def test_calls_are_made_in_order_and_have_returned_when_the_block_ends():

@@ -46,11 +46,15 @@ def read_ahead(items: Iterable[Item], ahead: int) -> Iterator[Iterator[Item]]:
 def _started_thread():
     """An executor whose thread runs, but has nothing to do yet.
 
-    Where the exception of a signal comes while an executor starts a thread, the executor does not wait for that thread
-    any more, which would go on with a file that is closed.
+    Where the exception of a signal comes while an executor starts a thread, the executor does not know of that thread:
+    with something to do it would go on with a file that is closed, and without an end it would keep Python from ending.
     """
     thread = ThreadPoolExecutor(1)
-    thread.submit(bool)
+    try:
+        thread.submit(bool)
+    except BaseException:
+        thread.shutdown(wait=False)
+        raise
     return thread
 
 
