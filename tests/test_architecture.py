@@ -1,6 +1,8 @@
 """The layers of the package: a module imports only from lower layers, or from its own room (a folder or a file)."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1] / "tf_deepdeblur"
@@ -101,3 +103,8 @@ def test_public_signatures_are_annotated():
     for module, tree in MODULES.items():
         check(module, tree.body)
     assert bare == []
+
+
+def test_making_data_does_not_wait_for_tensorflow():
+    code = "import sys, tf_deepdeblur.synthesis.make; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -222,15 +223,28 @@ def as_line(message: object) -> str:
 
 
 def _run_main(main, argv):
-    def stop(*_):
-        complain(argv[0], "stopped by SIGTERM")
-        sys.exit(128 + signal.SIGTERM)
+    has_ended = threading.Event()
 
-    signal.signal(signal.SIGTERM, stop)  # an exception, so that half-written files are removed
+    def stop(*_):
+        """Raises an exception, so that half-written files are removed; again and again until that has worked.
+
+        An exception that a signal raises is lost if it happens to be raised in a finaliser or in a callback.
+        """
+        retry = threading.Timer(1.0, lambda: has_ended.is_set() or signal.raise_signal(signal.SIGTERM))
+        retry.daemon = True
+        retry.start()
+        if not isinstance(sys.exception(), SystemExit):  # else it is on its way
+            raise SystemExit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)
     try:
         return main(argv)
+    except SystemExit as error:
+        if error.code == 128 + signal.SIGTERM:
+            complain(argv[0], "stopped by SIGTERM")
+        raise
     except InputError as error:
         complain(argv[0], error)
         return exit_code(error)
@@ -240,6 +254,8 @@ def _run_main(main, argv):
     except KeyboardInterrupt as error:
         complain(argv[0], str(error) or "interrupted")
         return 130
+    finally:
+        has_ended.set()
 
 
 def _parse(command, argv):

@@ -2,8 +2,10 @@
 
 import ast
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,25 @@ def test_arguments_in_backticks_are_shown_as_flags(capsys):
         capsys.readouterr().err
         == "deepdeblur train: use a larger --patch_size, --adversarial_weight=0 or no_flag or none\n"
     )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_sigterm_is_not_lost_if_it_arrives_in_a_finaliser(capsys):
+    """What is raised there goes nowhere, so it is raised again."""
+
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def main(_):
+        Finalised()
+        time.sleep(10)
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli._run_main(main, ["deepdeblur"])
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert ended.value.code == 143
+    assert capsys.readouterr().err == "deepdeblur: stopped by SIGTERM\n"

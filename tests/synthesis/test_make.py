@@ -272,9 +272,9 @@ def test_a_summary_is_written_again_if_a_sequence_is_completed_meanwhile(tmp_pat
     def write(path, image):
         if (tmp_path / "late").exists():
             (tmp_path / "late").rename(late)
-        write_image(path, image)
+        write_png(path, image)
 
-    monkeypatch.setattr(manifest, "write_image", write)
+    monkeypatch.setattr(manifest, "write_png", write)
     manifest.write_summary(tmp_path / "out")
     assert contents(tmp_path / "out") == before
 

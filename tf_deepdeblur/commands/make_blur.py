@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_deepdeblur import cli, runtime
+from tf_deepdeblur import cli
 from tf_deepdeblur.errors import InputError
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the data set to make.", required=True)
@@ -67,7 +67,6 @@ def main(argv: Sequence[str]) -> int:
     if not argv[1:]:
         raise cli.UsageError("no input; give videos, folders of frames, or with --from_photos photographs")
     shard, cluster = cli.shard(_SHARD), cli.cluster()
-    runtime.import_tensorflow_quietly()
     from tf_deepdeblur.synthesis.make import make_blur
     from tf_deepdeblur.synthesis.sequences import Settings, plan
 

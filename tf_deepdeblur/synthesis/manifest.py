@@ -20,7 +20,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tf_deepdeblur.io.atomic import write_atomically
-from tf_deepdeblur.io.images import read_image, side_by_side, write_image
+from tf_deepdeblur.io.images import read_image, side_by_side
+from tf_deepdeblur.io.png import write_png
 from tf_deepdeblur.sampling import evenly_spaced
 from tf_deepdeblur.synthesis.sequences import SPLITS
 
@@ -57,7 +58,7 @@ def write_summary(folder: Path) -> None:
         if pairs:
             write_manifest(folder / "manifest.csv", [row for _, row in pairs])
             sheet = np.concatenate([_sheet_row(folder, *pair) for pair in evenly_spaced(pairs, _MOST_ROWS)])
-            write_image(folder / "contact_sheet.png", sheet)
+            write_png(folder / "contact_sheet.png", sheet)
         seen = paths
 
 
