@@ -134,12 +134,17 @@ class TrainingSamples:
             return patches, adjustment, tf.ensure_shape(failures, (None,))
 
         @tf.autograph.experimental.do_not_convert
+        def first(*batches):
+            return tf.nest.map_structure(lambda field: field[0], batches)
+
+        @tf.autograph.experimental.do_not_convert
         def check(patches, adjustment, failure):
             with tf.control_dependencies([tf.debugging.Assert(failure == "", [failure])]):
                 return tf.identity(patches), adjustment
 
         calls = tf.data.Dataset.range(first_index, end, batches_per_call)
-        batches = calls.map(make, num_parallel_calls=num_cores(), deterministic=True).unbatch()
+        made = calls.map(make, num_parallel_calls=num_cores(), deterministic=True)
+        batches = made.unbatch() if batches_per_call > 1 else made.map(first)  # ``unbatch`` copies, ``first`` does not
         return batches.map(check).prefetch(_PREFETCH)
 
     def _cut(self, batches):
