@@ -162,7 +162,7 @@ def _leave_out_augmentation(pipeline):
     import tensorflow as tf
 
     @tf.function(jit_compile=True, autograph=False)
-    def convert(patches, _):
+    def convert(patches, adjustment):  # TensorFlow wants names that begin with a letter
         return tf.unstack(tf.cast(tf.transpose(patches, [0, 1, 3, 4, 2]), tf.float32) / 255.0 - 0.5, axis=1)
 
     pipeline.arrange = lambda pair, _, out: np.copyto(out, pair.transpose(0, 3, 1, 2))
