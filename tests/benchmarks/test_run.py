@@ -1,33 +1,56 @@
 """benchmarks/run.py: one JSON line per measurement, whatever is measured."""
 
 import json
-import subprocess
+import multiprocessing
+import runpy
 import sys
-from pathlib import Path
+from types import SimpleNamespace
 
+import contest
 import pytest
 
+from tests.processes import Forked
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
 
 pytestmark = pytest.mark.slow  # each starts a process
 
-ROOT = Path(__file__).parents[2]
 NETWORK = "--num_scales=2 --num_res_blocks=1 --filters=4 --kernel_size=3 --precision=float32 --repeats=2".split()
 
 
-def run(*flags):
-    command = [sys.executable, "benchmarks/run.py", *map(str, flags)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def run_program(*flags):
+    """``python benchmarks/run.py FLAGS``, whose contenders are forked, too: each of them imports TensorFlow."""
+    forking = multiprocessing.get_context("fork")
+    contest.multiprocessing = SimpleNamespace(get_context=lambda _: forking)
+    sys.argv = ["run.py", *flags]
+    runpy.run_path("benchmarks/run.py", run_name="__main__")
 
 
-def rows(*flags):
-    finished = run(*flags)
-    assert finished.returncode == 0, finished.stderr
-    return [json.loads(line, parse_constant=pytest.fail) for line in finished.stdout.splitlines()]
+@pytest.fixture
+def run(tmp_path):
+    """Runs the program; returns exit code, stdout and stderr."""
+
+    def run(*flags):
+        process = Forked(tmp_path, run_program, *flags)
+        outputs = process.communicate()
+        return process.returncode, *outputs
+
+    return run
 
 
-def test_inference_compares_the_precisions(tmp_path):
+@pytest.fixture
+def rows(run):
+    """Runs the program; returns what it measured."""
+
+    def rows(*flags):
+        code, stdout, stderr = run(*flags)
+        assert code == 0, stderr
+        return [json.loads(line, parse_constant=pytest.fail) for line in stdout.splitlines()]
+
+    return rows
+
+
+def test_inference_compares_the_precisions(rows, tmp_path):
     path = tmp_path / "run" / "generator.keras"
     path.parent.mkdir()
     save_generator(Generator(2, 1, 4, 3, global_residual=True), path)
@@ -38,7 +61,7 @@ def test_inference_compares_the_precisions(tmp_path):
     assert [(row["max_difference"], row["psnr"]) for row in measured] == [(0, None)] * len(measured)
 
 
-def test_train_and_pipeline_take_the_flags_of_train(pairs_dir):
+def test_train_and_pipeline_take_the_flags_of_train(rows, pairs_dir):
     flags = ["--dataset=pairs", f"--data_dir={pairs_dir}", "--patch_size=16", "--adversarial_weight=0"]
     measured = rows("--what=train,pipeline", *NETWORK, *flags)
     assert [(row["what"], row["case"]) for row in measured] == [("train", "2 x 16 px"), ("pipeline", "pairs, 16 px")]
@@ -46,7 +69,7 @@ def test_train_and_pipeline_take_the_flags_of_train(pairs_dir):
     assert measured[1]["patches_per_second"] > 0
 
 
-def test_what_does_not_fit_into_the_time_is_left_out():
+def test_what_does_not_fit_into_the_time_is_left_out(rows):
     (measured,) = rows("--what=inference", *NETWORK, "--size=3000x4000", "--limit_minutes=0.0001")
     assert measured["failed"].startswith("left out: takes about")
 
@@ -60,8 +83,8 @@ def test_what_does_not_fit_into_the_time_is_left_out():
         (["--peers", "--model=shake"], 2, "--model"),
     ],
 )
-def test_wrong_use_is_one_line(flags, code, message):
-    finished = run(*flags)
-    assert finished.returncode == code, finished.stderr
-    assert message in finished.stderr
-    assert len(finished.stderr.strip().splitlines()) == 1, finished.stderr
+def test_wrong_use_is_one_line(run, flags, code, message):
+    ended_with, _, stderr = run(*flags)
+    assert ended_with == code, stderr
+    assert message in stderr
+    assert len(stderr.strip().splitlines()) == 1, stderr

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.processes import Forked
 from tests.synthesis.videos import write_video
 from tf_deepdeblur import commands
 from tf_deepdeblur.io.photo import read_photo
@@ -63,18 +65,12 @@ def test_a_run_from_end_to_end(run_here, monkeypatch, model, tmp_path):
 @pytest.mark.slow
 def test_sigterm_leaves_no_half_video(model, tmp_path):
     write_video(tmp_path / "clip.mp4", [IMAGE[:48, :64]] * 3000)
-    command = [
-        sys.executable,
-        "tools/deblur.py",
-        f"--model={model}",
-        f"--output_dir={tmp_path / 'out'}",
-        tmp_path / "clip.mp4",
-    ]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not list(tmp_path.glob("out/.*.part.mp4")) and process.poll() is None:
+    words = ["deblur.py", f"--model={model}", f"--output_dir={tmp_path / 'out'}", str(tmp_path / "clip.mp4")]
+    process = Forked(tmp_path, commands.run, "deblur", words)
+    while not list(tmp_path.glob("out/.*.part.mp4")) and process.returncode is None:
         time.sleep(0.05)
-    process.terminate()
-    _, said = process.communicate(timeout=60)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
     assert process.returncode == 143, said
     assert "deblur.py: stopped by SIGTERM" in said
     assert list((tmp_path / "out").iterdir()) == []

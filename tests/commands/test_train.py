@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
+from tests.processes import Forked
+from tf_deepdeblur import commands
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import load_generator, save_generator
 
@@ -27,14 +29,9 @@ FLAGS = """
 NONDETERMINISTIC = [flag for flag in FLAGS if flag != "--deterministic"]  # which would stay on for other tests
 
 
-def command(*flags):
-    return [sys.executable, "tools/train.py", *flags]
-
-
-def start(run_dir, data_dir, initial_weights):
-    flags = [*FLAGS, "--dataset=pairs", f"--run_dir={run_dir}", f"--data_dir={data_dir}"]
-    flags += [f"--initial_weights={initial_weights}"]
-    return subprocess.Popen(command(*flags), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def flags_of(run_dir, data_dir, initial_weights):
+    places = {"run_dir": run_dir, "data_dir": data_dir, "initial_weights": initial_weights}
+    return [*SHAPE, *FLAGS, *(f"--{name}={path}" for name, path in places.items())]
 
 
 def steps_saved(run_dir):
@@ -44,7 +41,7 @@ def steps_saved(run_dir):
 
 
 def wait_for(run_dir, steps, process):
-    while steps_saved(run_dir) < steps and process.poll() is None:
+    while steps_saved(run_dir) < steps and process.returncode is None:
         time.sleep(0.02)
 
 
@@ -70,17 +67,20 @@ def test_killed_and_stopped_runs_end_with_the_very_same_weights(tmp_path, pairs_
 
     What the user sees are scores, and no chatter.
     """
-    whole = start(tmp_path / "whole", pairs_dir, shutil.copy(initial_weights, tmp_path / "copy.keras"))
+    flags = flags_of(tmp_path / "whole", pairs_dir, shutil.copy(initial_weights, tmp_path / "copy.keras"))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    whole = subprocess.Popen([sys.executable, "tools/train.py", *flags], cwd=ROOT, **pipes)
     killed = tmp_path / "killed"
+    again = (tmp_path, commands.run, "train", ["train.py", *flags_of(killed, pairs_dir, initial_weights)])
     for steps, how in ((20, signal.SIGKILL), (60, signal.SIGTERM)):
-        process = start(killed, pairs_dir, initial_weights)
+        process = Forked(*again)
         wait_for(killed, steps, process)
         process.send_signal(how)
         _, stderr = process.communicate(timeout=100)
         assert process.returncode == (0 if how == signal.SIGTERM else -signal.SIGKILL), stderr
         assert steps_saved(killed) >= steps
         initial_weights.unlink(missing_ok=True)
-    for process in (start(killed, pairs_dir, initial_weights), whole):
+    for process in (Forked(*again), whole):
         stdout, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr
         assert "120 steps are done" in stdout

@@ -2,8 +2,8 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
+import signal
+import time
 import zlib
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.helpers import write_pairs
+from tests.processes import Forked
 from tf_deepdeblur.data import packed as module
 from tf_deepdeblur.data.datasets import open_dataset
 from tf_deepdeblur.data.packed import PackedStore, pack, verify
@@ -348,36 +349,19 @@ def test_an_image_whose_checksum_is_zero_is_written(monkeypatch):
     assert module._checksum(b"x") != 0
 
 
-KILLED = """
-import os, signal, sys, time
-from tf_deepdeblur.data.datasets import open_dataset
-from tf_deepdeblur.data.packed import pack
-
-root, path, kills = sys.argv[1], sys.argv[2], int(sys.argv[3])
-codes = []
-for attempt in range(kills + 1):
-    child = os.fork()
-    if not child:
-        training, validation = open_dataset("pairs", root)
-        pack(training, validation, path)
-        os._exit(0)
-    while attempt < kills and not os.path.exists(path + ".part"):
-        time.sleep(0.0005)
-    if attempt < kills:
-        time.sleep(0.004 * attempt)
-        os.kill(child, signal.SIGKILL)
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    if attempt < kills:
-        assert not os.path.exists(path)
-print(codes)
-"""
-
-
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path):
     write_pairs(tmp_path / "data", 24, height=300, width=400)
     whole = pack_folder(tmp_path / "data", tmp_path / "whole.store")
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "data"), str(tmp_path / "a.store"), "3"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert run.stdout.split("\n")[0] == str([-9, -9, -9, 0]), run.stderr
-    assert (tmp_path / "a.store").read_bytes() == whole.read_bytes()
+    path, part = tmp_path / "a.store", tmp_path / "a.store.part"
+    for attempt in range(3):
+        before = part.stat().st_mtime_ns if attempt else 0
+        process = Forked(tmp_path, pack_folder, tmp_path / "data", path)
+        while process.returncode is None and (not part.exists() or part.stat().st_mtime_ns == before):
+            time.sleep(0.0005)
+        time.sleep(0.004 * attempt)
+        process.send_signal(signal.SIGKILL)
+        _, stderr = process.communicate()
+        assert process.returncode == -signal.SIGKILL, stderr
+        assert not path.exists()
+    assert pack_folder(tmp_path / "data", path).read_bytes() == whole.read_bytes()

@@ -4,13 +4,11 @@ import errno
 import functools
 import io
 import itertools
+import multiprocessing
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import av
 import numpy as np
@@ -18,6 +16,7 @@ import pytest
 from PIL import Image
 from tqdm import tqdm
 
+from tests.processes import Forked
 from tests.synthesis.videos import write_video
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.inference import files
@@ -575,19 +574,16 @@ def test_the_progress_bar_can_be_another_one_or_none(folder, tmp_path, capfd):
     assert "a.png: 100%" in shown.getvalue()
 
 
-OTHER_PROCESS = """
-import sys
-from tf_deepdeblur.inference.files import plan_jobs
-from tf_deepdeblur.inference.restore import Output, restore_files
+def restore_in_step(pipe, inputs, folder):
+    """Restores nothing, but each image at the same time as another process whose end of the pipe this is."""
 
-def deblur(image, progress):
-    print("at work", flush=True)
-    sys.stdin.readline()
-    return image
+    def deblur(image, progress=None):
+        pipe.send("at work")
+        assert pipe.poll(60)
+        pipe.recv()
+        return image
 
-for line in restore_files(deblur, plan_jobs(sys.argv[2:], sys.argv[1]).jobs, Output()):
-    print(line, flush=True)
-"""
+    assert restore_files(deblur, plan_jobs(inputs, folder).jobs, Output()) == []
 
 
 @pytest.mark.slow
@@ -599,18 +595,11 @@ def test_two_processes_that_write_into_one_folder_do_not_mix_up_files(folder, tm
         Image.fromarray(image).save(path)
     clip = folder / "clip.mp4"
     write_video(clip, [np.full((48, 64, 3), level, np.uint8) for level in range(40, 90, 10)])
-    command = [sys.executable, "-c", OTHER_PROCESS, tmp_path / "out", other, clip]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=Path(__file__).parents[2], **pipes) as process:
-
-        def in_step(image, progress=None):
-            assert process.stdout.readline() == "at work\n"
-            process.stdin.write("\n")
-            process.stdin.flush()
-            return image
-
-        assert restore_files(in_step, plan_jobs([one, clip], tmp_path / "out").jobs, Output()) == []
-        assert process.stdout.read() == ""
+    ours, theirs = multiprocessing.Pipe()
+    process = Forked(tmp_path, restore_in_step, theirs, [other, clip], tmp_path / "out")
+    restore_in_step(ours, [one, clip], tmp_path / "out")
+    _, stderr = process.communicate()
+    assert process.returncode == 0, stderr
     for path, image in images.items():
         np.testing.assert_array_equal(read_photo(tmp_path / "out" / path.name).image, image)
     with VideoReader(tmp_path / "out" / "clip.mp4") as reader:

@@ -2,7 +2,7 @@
 
 import io
 import json
-import subprocess
+import resource
 import sys
 import zipfile
 
@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.processes import returned
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.discriminator import Discriminator
 from tf_deepdeblur.models.generator import Generator, count_parameters
@@ -317,18 +318,14 @@ def test_weights_that_are_not_finite_are_refused(members, path, value):
     assert_refused(path, "has weights that are not finite")
 
 
-LIMITED = """
-import resource, sys
-from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.models.saving import load_generator
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for path in sys.argv[1:]:
-    try:
-        load_generator(path)
-    except InputError as error:
-        print(error)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
+def refusals_and_growth(paths):
+    """What is said of each path, and by how many kilobytes the peak of memory grows."""
+    before, refusals = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+    for path in paths:
+        with pytest.raises(InputError) as refused:
+            load_generator(path)
+        refusals.append(str(refused.value))
+    return refusals, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 
 
 @pytest.mark.slow
@@ -342,11 +339,10 @@ def test_bombs_take_no_memory(members, tmp_path):
     write(tmp_path / "network.keras", network, zipfile.ZIP_DEFLATED)
     write(tmp_path / "weights.keras", {**members, "model.weights.h5": zeros}, zipfile.ZIP_DEFLATED)
     paths = sorted(map(str, tmp_path.iterdir()))
-    result = subprocess.run([sys.executable, "-c", LIMITED, *paths], capture_output=True, text=True, check=True)
-    *lines, kilobytes = result.stdout.splitlines()
-    assert [line.split(":")[0] for line in lines] == paths
-    assert "expand to" in lines[2]
-    assert int(kilobytes) < 2**16
+    refusals, kilobytes = returned(tmp_path, refusals_and_growth, paths)
+    assert [line.split(":")[0] for line in refusals] == paths
+    assert "expand to" in refusals[2]
+    assert kilobytes < 2**16
 
 
 def test_missing_models_name_the_path_that_was_searched(tmp_path):

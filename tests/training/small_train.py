@@ -1,6 +1,5 @@
-"""``deepdeblur train`` with a small discriminator, which takes small patches, as a program."""
+"""``deepdeblur train`` with a small discriminator, which takes small patches."""
 
-import sys
 from unittest import mock
 
 from tests.training.gans import small_discriminator
@@ -13,6 +12,7 @@ def small():
     return mock.patch.multiple(setup, Discriminator=small_discriminator, MIN_PATCH_SIZE=8)
 
 
-if __name__ == "__main__":
+def run(*flags):
+    """Runs the command and exits with its code."""
     with small():
-        commands.run("train", ["deepdeblur train", *sys.argv[1:]])
+        commands.run("train", ["deepdeblur train", *flags])

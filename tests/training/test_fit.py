@@ -1,10 +1,6 @@
 """Keras's ``fit`` and our loop are two drivers of one training: the same weights after the same steps."""
 
 import functools
-import json
-import subprocess
-import sys
-from pathlib import Path
 from unittest import mock
 
 import keras
@@ -12,15 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.processes import returned
 from tests.training.gans import batch, small_discriminator
 from tests.training.small_train import small
 from tf_deepdeblur.config import DataConfig, LossConfig, ModelConfig, OptimizerConfig, RuntimeConfig, TrainConfig
 from tf_deepdeblur.data import training_dataset
 from tf_deepdeblur.models import Generator, load_generator
+from tf_deepdeblur.runtime import split_cpu
 from tf_deepdeblur.training import DeblurGAN, loop, strategy, train
 
 STEPS = 20
-ROOT = Path(__file__).parents[2]
 
 # One for a process: TensorFlow mixes up the collectives of several mirrored strategies.
 strategy_of = functools.cache(strategy.make_strategy)
@@ -57,13 +54,20 @@ def clipped_step(name):
     strategy = strategy_of(name, 0)
     keras.utils.set_random_seed(0)
     with strategy.scope():
-        gan = DeblurGAN(Generator(2, 1, 4, 3))
+        gan = DeblurGAN(Generator(1, 1, 4, 3))
         gan.compile(keras.optimizers.SGD(1.0), clip_norm=0.01)
     before = gan.generator.get_weights()
     parts = tf.split(tf.stack(batch(4)), strategy.num_replicas_in_sync, axis=1)
     pairs = strategy.experimental_distribute_values_from_function(lambda c: parts[c.replica_id_in_sync_group])
     tf.function(strategy.run)(lambda pair: gan.train_step(tuple(tf.unstack(pair))), args=(pairs,))
     return np.concatenate([(a - b).ravel() for a, b in zip(gan.generator.get_weights(), before, strict=True)])
+
+
+def differences_on_two_devices(run_dir, data_dir):
+    split_cpu(2)
+    apart = difference(run_dir, data_dir, "mirrored")
+    one, two = map(clipped_step, ("single", "mirrored"))
+    return {"apart": apart, "norm_error": abs((one**2).sum() ** 0.5 - 0.01), "clipped_apart": abs(one - two).max()}
 
 
 @pytest.mark.slow
@@ -74,22 +78,8 @@ def test_on_one_device(tmp_path, pairs_dir):
 @pytest.fixture(scope="module")
 def on_two_devices(tmp_path_factory, pairs_dir):
     """What a process finds whose CPU was split before TensorFlow's first operation."""
-    code = """
-import json
-import sys
-from pathlib import Path
-from tf_deepdeblur.runtime import split_cpu
-split_cpu(2)
-from tests.training.test_fit import clipped_step, difference
-apart = difference(Path(sys.argv[1]), Path(sys.argv[2]), "mirrored")
-one, two = map(clipped_step, ("single", "mirrored"))
-print(json.dumps([float(each) for each in (apart, abs((one**2).sum() ** 0.5 - 0.01), abs(one - two).max())]))
-"""
-    command = [sys.executable, "-c", code, tmp_path_factory.mktemp("two_devices"), pairs_dir]
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
-    names = ("apart", "norm_error", "clipped_apart")
-    return dict(zip(names, json.loads(finished.stdout.splitlines()[-1]), strict=True))
+    folder = tmp_path_factory.mktemp("two_devices")
+    return returned(folder, differences_on_two_devices, folder / "run", pairs_dir)
 
 
 @pytest.mark.slow

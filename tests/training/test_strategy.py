@@ -1,12 +1,10 @@
 """One device, two virtual devices and two worker processes train the same weights: sampling is stateless."""
 
 import json
-import os
 import random
 import re
+import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,18 +12,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.processes import Forked
+from tests.training import small_train
 from tests.training.small_train import small
 from tf_deepdeblur.config import to_flagfile
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.models.saving import load_generator
-from tf_deepdeblur.training import train
+from tf_deepdeblur.training import strategy, train
 from tf_deepdeblur.training.agreement import facts_to_agree_on
 from tf_deepdeblur.training.setup import open_sources
 from tf_deepdeblur.training.strategy import make_strategy
 from tf_deepdeblur.training.worker_cluster import WorkerCluster
 from tf_deepdeblur.training.workers import Workers
 
-ROOT = Path(__file__).parents[2]
 STEPS = 30
 
 
@@ -50,22 +49,15 @@ def configuration(make_config):
     return make
 
 
-def start(config, environment=(), program=("-m", "tests.training.small_train")):
+def start(config, environment=(), program=small_train.run):
     flagfile = Path(f"{config.run_dir}.cfg")
     flagfile.write_text(to_flagfile(config))
-    return subprocess.Popen(
-        [sys.executable, *program, f"--flagfile={flagfile}"],
-        cwd=ROOT,
-        env={**os.environ, **dict(environment)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return Forked(flagfile.parent, program, f"--flagfile={flagfile}", environment=environment)
 
 
 def finish(*processes):
     for process in processes:
-        _, stderr = process.communicate(timeout=400)
+        _, stderr = process.communicate()
         assert process.returncode == 0, stderr
 
 
@@ -123,9 +115,9 @@ def test_a_lost_worker_ends_the_other_one_and_both_go_on_when_started_again(conf
     config = configuration(tmp_path / "killed", strategy="multi_worker", deterministic=True)
     checkpoints = Path(config.run_dir) / "checkpoints" / "last"
     chief, other = start_workers(config)
-    while not (checkpoints / "step-5.index").exists() and chief.poll() is None:
+    while not (checkpoints / "step-5.index").exists() and chief.returncode is None:
         time.sleep(0.02)
-    other.kill()
+    other.send_signal(signal.SIGKILL)
     _, stderr = chief.communicate(timeout=60)
     other.communicate()
     assert chief.returncode == 75, stderr
@@ -140,15 +132,18 @@ def test_a_lost_worker_ends_the_other_one_and_both_go_on_when_started_again(conf
         np.testing.assert_array_equal(ours, theirs)
 
 
+def run_impatiently(*flags):
+    strategy._CONNECT_S = 2
+    small_train.run(*flags)
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_lost_while_tensorflow_connects_is_named(configuration, tmp_path):
     """TensorFlow holds Python's lock there, so that the chief cannot hear of it until TensorFlow's limit is over."""
     config = configuration(tmp_path / "run", strategy="multi_worker")
     addresses = [f"localhost:{port}" for port in free_ports(2)]
     setting = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": 0}}
-    program = "import runpy; from tf_deepdeblur.training import strategy; strategy._CONNECT_S = 2\n"
-    program += "runpy.run_module('tests.training.small_train', run_name='__main__')"
-    chief = start(config, {"TF_CONFIG": json.dumps(setting)}, ("-c", program))
+    chief = start(config, {"TF_CONFIG": json.dumps(setting)}, run_impatiently)
     with small():
         facts = facts_to_agree_on(config, open_sources(config))
     met = Workers(WorkerCluster(tuple(addresses), 1), facts, 60, on_failure=lambda error: None)
