@@ -1,7 +1,6 @@
 import gc
 import os
 
-gc.disable()  # until all is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest

@@ -68,6 +68,7 @@ def _send(pipe, function, *arguments):
 
 def _call(outputs, environment, function, arguments):
     gc.freeze()  # what was imported stays
+    gc.enable()
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(environment)

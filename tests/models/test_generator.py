@@ -227,10 +227,8 @@ images = keras.Input((None, None, 3))
 model = keras.Model(images, generator(images))
 assert model.output.shape == (None, None, None, 3)
 odd = model.predict(blurry[:, :31, :37], verbose=0)
-assert odd.shape == (1, 31, 37, 3)
-np.testing.assert_allclose(odd, generator(blurry[:, :31, :37]), atol=1e-5)
 assert "tensorflow" not in sys.modules
-np.savez(folder + "/jax.npz", *[np.array(level) for level in restored])
+np.savez(folder + "/jax.npz", *[np.array(level) for level in restored], odd)
 """
 
 
@@ -244,6 +242,7 @@ def test_jax_gives_the_same_output(tmp_path):
     np.save(tmp_path / "blurry.npy", images)
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     subprocess.run([sys.executable, "-c", JAX_CODE, str(tmp_path)], check=True, env=environment)
+    expected = [*generator(gaussian_pyramid(images, 2)), generator(images[:, :31, :37])]
     with np.load(tmp_path / "jax.npz") as stored:
-        for ours, theirs in zip(generator(gaussian_pyramid(images, 2)), stored.values(), strict=True):
+        for ours, theirs in zip(expected, stored.values(), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-4)
