@@ -230,7 +230,9 @@ def _run_main(main, argv):
 
         An exception that a signal raises is lost if it happens to be raised in a finaliser or in a callback.
         """
-        retry = threading.Timer(1.0, lambda: has_ended.is_set() or signal.raise_signal(signal.SIGTERM))
+        # To the main thread: only there does a signal end what waits, such as reading or sleeping.
+        again = functools.partial(signal.pthread_kill, threading.main_thread().ident, signal.SIGTERM)
+        retry = threading.Timer(1.0, lambda: has_ended.is_set() or again())
         retry.daemon = True
         retry.start()
         if not isinstance(sys.exception(), SystemExit):  # else it is on its way
