@@ -49,6 +49,7 @@ def refused(tmp_path):
     return message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_scales", [1, 3])
 def test_saved_generator_repeats_the_authors_outputs(torch, tmp_path, num_scales):
     output = tmp_path / "generator.keras"

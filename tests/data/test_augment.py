@@ -83,6 +83,7 @@ def test_saturation_equals_scikit_images_way_through_hsv(factor, is_compiled):
         np.testing.assert_allclose(pairs[1, number], image / 255, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_the_saturation_factor_is_uniform_between_a_half_and_three_halves():
     """Seen on a patch of one colour, of value 200 and saturation 0.5."""
     colour = np.broadcast_to(np.array([200, 150, 100], np.uint8), (8, 8, 3))

@@ -60,17 +60,20 @@ def test_all_convolutions_but_the_last_and_all_sums_of_features_are_integers(con
     assert types["ADD"].count({schema.TensorType.INT8}) == 2
 
 
+@pytest.mark.slow
 def test_weights_have_a_scale_for_each_filter(converted):
     kernels = [tensors[1] for name, tensors in operators(converted["int8"]) if name == "CONV_2D"][:-1]
     assert all(len(kernel.quantization.scale) == kernel.shape[0] for kernel in kernels)
 
 
+@pytest.mark.slow
 def test_a_convolution_left_in_float_is_an_error(converted, ranges, monkeypatch):
     monkeypatch.setattr(int8, "mlir_quantize", lambda content, denylisted_nodes: content)
     with pytest.raises(RuntimeError, match="left a convolution in float"):
         int8.quantize(converted["none"], ranges)
 
 
+@pytest.mark.slow
 def test_ranges_of_another_network_are_an_error(converted, ranges):
     for wrong in (ranges[:-1], [*ranges, *ranges], [limits[:1] for limits in ranges]):
         with pytest.raises(RuntimeError, match="`ranges` are those of another network"):

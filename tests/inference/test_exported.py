@@ -16,6 +16,8 @@ from tf_deepdeblur.inference.deblurrer import Deblurrer
 from tf_deepdeblur.io.pixels import to_float, to_uint8
 from tf_deepdeblur.models.generator import Generator
 
+pytestmark = pytest.mark.slow  # nearly all of them load or make an export
+
 SIZES = [(1, 1), (3, 50), (40, 64), (37, 21)]
 
 
