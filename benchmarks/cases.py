@@ -15,7 +15,7 @@ OURS = "tf_deepdeblur"
 _WAYS = ("as written", "channels_last", "compiled")
 _START_SECONDS = 10.0  # of a contender's process
 _COMPILING_SECONDS = 45.0
-_JUDGED = 256  # pixels: the paper's patches; the discriminator needs nearly as many
+_DISCRIMINATOR_PATCH = 256  # pixels, the paper's; the discriminator refuses much smaller ones
 
 
 class Case(NamedTuple):
@@ -105,7 +105,7 @@ def train(settings: Settings, rates: dict[str, float]) -> Iterator[Case]:
             optimizer=replace(settings.config.optimizer, batch_size=batch_size),
         )
         amount = 3 * same_weights.flops_per_pixel(**settings.architecture) * batch_size * patch_size**2 / 1e9
-        for adversarial_weight in sorted({0.0, weight if patch_size >= _JUDGED else 0.0}):
+        for adversarial_weight in sorted({0.0, weight if patch_size >= _DISCRIMINATOR_PATCH else 0.0}):
             for precision in settings.precisions:
                 step = _with_step(config, adversarial_weight, precision)
                 contenders = [Contender(OURS, precision, "ours.prepare_training", {"weights": weights, "config": step})]
