@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import same_weights
-from contest import Contender, once
+from contest import Contender, expected_calls, once
 
 from tf_deepdeblur.config import TrainConfig
 
@@ -35,7 +35,7 @@ class Case(NamedTuple):
     def expected_total(self) -> float:
         """Seconds that the case takes about, with the starts of all processes."""
         starts = sum(_START_SECONDS + _COMPILING_SECONDS * ("compiled" in each.name) for each in self.contenders)
-        return starts + min(5, 1 + 20 / max(self.expected_seconds, 1)) * self.expected_seconds * len(self.contenders)
+        return starts + expected_calls(self.expected_seconds) * self.expected_seconds * len(self.contenders)
 
 
 @dataclass(frozen=True)

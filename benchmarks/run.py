@@ -11,7 +11,7 @@ inference: seconds per image, uint8 array in and out, in each precision, and how
 pipeline: patches per second of the loader; without --data_dir also how it grows with cores. video, make_blur, start_up:
 the commands. convolution: the network's convolution alone, of whose GFLOP/s the other rows name their share.
 
-Every contender has a process of its own, and where calls are short the contenders take turns. --peers needs
+Every contender has a process of its own, and unless calls take minutes the contenders take turns. --peers needs
 pip install -e ".[peers]", checks that all compute the same from the same weights, and records the rows in
 --results_dir/MACHINE.json, where those of other runs stay; from it, docs/performance.md is made.
 """
@@ -64,7 +64,7 @@ def main(argv):
         settings = _settings(Path(folder))
         todo = _plan(settings, _WHAT.value, rows)
         while todo:
-            case = todo.pop(0)
+            case = _for_this_machine(todo.pop(0), rows)
             bar.set_description_str(f"{case.what} {case.name}")
             bar.total = bar.n + case.expected_total + sum(other.expected_total for other in todo)
             for row in _measure(case, deadline, restored):
@@ -143,6 +143,25 @@ def _plan(settings, chosen, rows):
 def _takes_part(contender):
     words = _CONTENDERS.value
     return not words or not cases.is_peer(contender) or any(word in contender.name for word in words)
+
+
+def _for_this_machine(case, rows):
+    """The case with the seconds that its calls take here, as far as the same work of another size tells.
+
+    Where a call takes minutes, only the peer takes part that did the same work the fastest.
+    """
+    precision = case.contenders[0].precision
+    rates = {}
+    for row in rows:
+        if row["what"] == case.what and row.get("precision") == precision and "gflop_per_second" in row:
+            rates.setdefault(row["name"], []).append(row["gflop_per_second"])
+    if cases.OURS in rates:
+        case = case._replace(expected_seconds=case.amount / min(rates[cases.OURS]))
+    peers = [contender for contender in case.contenders if cases.is_peer(contender)]
+    if case.expected_seconds > contest.VERY_LONG and any(peer.name in rates for peer in peers):
+        fastest = max(peers, key=lambda peer: max(rates.get(peer.name, [0])))
+        case = case._replace(contenders=[each for each in case.contenders if each is fastest or each not in peers])
+    return case
 
 
 def _measure(case, deadline, restored):

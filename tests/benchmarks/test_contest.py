@@ -61,10 +61,11 @@ def test_turns_alternate(tmp_path):
     assert log.read_text() == "ab" + "ba" + "ab" + "ba"
 
 
-def test_long_calls_are_made_once_by_one_process_after_the_other(tmp_path):
+@pytest.mark.parametrize(("seconds", "calls"), [(contest.LONG + 1, "baab"), (contest.VERY_LONG + 1, "ab")])
+def test_long_calls_are_made_twice_in_turn_and_very_long_ones_once(tmp_path, seconds, calls):
     log = tmp_path / "log"
-    contest.compete([contender(name, "log", path=str(log), text=name) for name in "ab"], 3, contest.LONG + 1)
-    assert log.read_text() == "ab"
+    contest.compete([contender(name, "log", path=str(log), text=name) for name in "ab"], 3, seconds)
+    assert log.read_text() == calls
 
 
 def test_what_passes_the_deadline_has_failed():
