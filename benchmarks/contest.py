@@ -17,7 +17,7 @@ import timing
 
 LONG = 20.0  # seconds: calls that take longer are made twice, without one that warms up
 VERY_LONG = 80.0  # calls that take longer are made once, by processes that have the machine's memory to themselves
-_CASE_SECONDS = 20.0  # what the timed calls of all contenders together may take where calls are short
+_CASE_SECONDS = 40.0  # that the timed calls of all contenders together may take, once each was called so often:
 _FEWEST = 3
 _END = "end"
 _LATE = "not done within the time limit"
@@ -74,7 +74,7 @@ def expected_calls(seconds: float) -> float:
     """About how often ``compete`` calls a contender whose calls take so long."""
     if seconds > LONG:
         return 1 if seconds > VERY_LONG else 2
-    return min(5, 1 + _CASE_SECONDS / max(seconds, 1))
+    return 1 + max(_FEWEST, min(10, _CASE_SECONDS / 4 / seconds))
 
 
 def once(prepare: str, arguments: dict[str, Any]) -> Any:
@@ -96,12 +96,11 @@ def _race(contenders, repeats, warm_up, deadline):
             entrant.prepare()
             if warm_up:
                 entrant.call()
-        if repeats and warm_up:
-            round_seconds = sum(sum(entrant.seconds) for entrant in entrants)  # the first calls are the slowest
-            repeats = max(min(_FEWEST, repeats), min(repeats, int(_CASE_SECONDS / max(round_seconds, 1e-3))))
+        start = time.monotonic()
         for number in range(repeats):
-            if number and time.monotonic() > deadline:  # the rounds that are complete count
-                break
+            now = time.monotonic()
+            if number and now > deadline or number >= _FEWEST and now > start + _CASE_SECONDS:
+                break  # the rounds that are complete count
             for entrant in entrants[:: 1 if number % 2 else -1]:
                 entrant.call()
         return [entrant.outcome(int(warm_up)) for entrant in entrants]
