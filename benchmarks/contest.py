@@ -17,8 +17,8 @@ import timing
 
 LONG = 20.0  # seconds: calls that take longer are made twice, without one that warms up
 VERY_LONG = 80.0  # calls that take longer are made once, by processes that have the machine's memory to themselves
-_CASE_SECONDS = 40.0  # that the timed calls of all contenders together may take, once each was called so often:
-_FEWEST = 3
+_FEWEST = 3  # timed calls of each contender, however long they take; more until all of them have taken
+_CASE_SECONDS = 40.0
 _END = "end"
 _LATE = "not done within the time limit"
 
@@ -99,7 +99,7 @@ def _race(contenders, repeats, warm_up, deadline):
         start = time.monotonic()
         for number in range(repeats):
             now = time.monotonic()
-            if number and now > deadline or number >= _FEWEST and now > start + _CASE_SECONDS:
+            if (number and now > deadline) or (number >= _FEWEST and now > start + _CASE_SECONDS):
                 break  # the rounds that are complete count
             for entrant in entrants[:: 1 if number % 2 else -1]:
                 entrant.call()
