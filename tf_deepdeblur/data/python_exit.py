@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-_LULL_S = 0.05  # without a call: TensorFlow's buffers are full
+_LULL_S = 0.2  # without a call: TensorFlow's buffers are full
 _LONGEST_S = 5.0
 
 
@@ -36,7 +36,8 @@ class _Calls:
     def close(self):
         """Lets no call begin any more, and waits for those that have begun or are about to."""
         self._is_closed = True
-        limit = time.monotonic() + _LONGEST_S
+        self._last_end = time.monotonic()  # or later: buffers that were full may just have been emptied
+        limit = self._last_end + _LONGEST_S
         while time.monotonic() < limit and (self._running or time.monotonic() < self._last_end + _LULL_S):
             time.sleep(_LULL_S / 5)
 
