@@ -150,13 +150,15 @@ def _draw(groups, path):
         for row in group:
             axes.barh(place, min(row["ratio"], _LIMIT), color=colours[row["name"]], height=0.9)
             label = f"{row['ratio']:.2f}  ({_rounded(row['seconds'])} s)"
-            axes.text(min(row["ratio"], _LIMIT) + 0.02, place, label, va="center", fontsize=7)
+            behind = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # hides the line below it
+            axes.text(min(row["ratio"], _LIMIT) + 0.02, place, label, va="center", fontsize=7, bbox=behind)
             place += 1
         place += 1
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(list(ticks), list(ticks.values()), fontsize=8)
     axes.set_ylim(place - 1, -1)
-    axes.set_xlim(0, _LIMIT + 0.4)
+    longest = max(row["ratio"] for group in groups.values() for row in group)
+    axes.set_xlim(0, min(longest, _LIMIT) + 0.5)
     axes.set_xlabel("time, ours = 1; longer bars are slower")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[name]) for name in names]
     figure.legend(handles, names, loc="outside upper center", ncols=min(3, len(names)), fontsize=8, frameon=False)
