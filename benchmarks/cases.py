@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import same_weights
-from contest import Contender, expected_calls, once
+from contest import VERY_LONG, Contender, expected_calls, once
 
 from tf_deepdeblur.config import TrainConfig
 
@@ -170,6 +170,25 @@ ALL = {case.__name__: case for case in (convolution, start_up, inference, train,
 def is_peer(contender: Contender) -> bool:
     """Whether it is another framework."""
     return contender.prepare.split(".")[0] in ("pytorch_peer", "onnx_peers")
+
+
+def for_this_machine(case: Case, rows: list[dict]) -> Case:
+    """The case with the seconds that its calls take here, as far as the same work of another size tells.
+
+    Where a call takes minutes, only the peer takes part that did the same work the fastest.
+    """
+    precision = case.contenders[0].precision
+    rates = {}
+    for row in rows:
+        if row["what"] == case.what and row.get("precision") == precision and "gflop_per_second" in row:
+            rates.setdefault(row["name"], []).append(row["gflop_per_second"])
+    if OURS in rates:
+        case = case._replace(expected_seconds=case.amount / min(rates[OURS]))
+    peers = [contender for contender in case.contenders if is_peer(contender)]
+    if case.expected_seconds > VERY_LONG and any(peer.name in rates for peer in peers):
+        fastest = max(peers, key=lambda peer: max(rates.get(peer.name, [0])))
+        case = case._replace(contenders=[each for each in case.contenders if each is fastest or each not in peers])
+    return case
 
 
 def _restoring_peers(arguments):

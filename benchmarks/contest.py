@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import timing
 
-LONG = 20.0  # seconds: calls that take longer are made twice, without one that warms up
+LONG = 20.0  # seconds: calls that take longer are timed twice
 VERY_LONG = 80.0  # calls that take longer are made once, by processes that have the machine's memory to themselves
 _FEWEST = 3  # timed calls of each contender, however long they take; more until all of them have taken
 _CASE_SECONDS = 40.0
@@ -57,23 +57,21 @@ def compete(
     Args:
         contenders: who takes part.
         repeats: most timed calls of each; fewer where they take long.
-        expected_seconds: about what a call takes. Above ``LONG`` the first call of each counts as well; above
-            ``VERY_LONG`` it is the only one, and the contenders come one after the other.
+        expected_seconds: about what a call takes. Above ``VERY_LONG`` the contenders come one after the other, and the
+            first call of each, which may trace or compile, is the one that counts.
         deadline: of ``time.monotonic()``; a contender without a timed call by then has failed.
     """
     if expected_seconds > VERY_LONG:
         outcomes = [outcome for contender in contenders for outcome in _race([contender], 1, False, deadline)]
-    elif expected_seconds > LONG:
-        outcomes = _race(contenders, min(repeats, 2), False, deadline)
     else:
-        outcomes = _race(contenders, repeats, True, deadline)
+        outcomes = _race(contenders, min(repeats, 2) if expected_seconds > LONG else repeats, True, deadline)
     return [outcome if outcome.calls or outcome.failed else outcome._replace(failed=_LATE) for outcome in outcomes]
 
 
 def expected_calls(seconds: float) -> float:
     """About how often ``compete`` calls a contender whose calls take so long."""
     if seconds > LONG:
-        return 1 if seconds > VERY_LONG else 2
+        return 1 if seconds > VERY_LONG else 3
     return 1 + max(_FEWEST, min(10, _CASE_SECONDS / 4 / seconds))
 
 

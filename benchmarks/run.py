@@ -64,7 +64,7 @@ def main(argv):
         settings = _settings(Path(folder))
         todo = _plan(settings, _WHAT.value, rows)
         while todo:
-            case = _for_this_machine(todo.pop(0), rows)
+            case = cases.for_this_machine(todo.pop(0), rows)
             bar.set_description_str(f"{case.what} {case.name}")
             bar.total = bar.n + case.expected_total + sum(other.expected_total for other in todo)
             for row in _measure(case, deadline, restored):
@@ -143,25 +143,6 @@ def _plan(settings, chosen, rows):
 def _takes_part(contender):
     words = _CONTENDERS.value
     return not words or not cases.is_peer(contender) or any(word in contender.name for word in words)
-
-
-def _for_this_machine(case, rows):
-    """The case with the seconds that its calls take here, as far as the same work of another size tells.
-
-    Where a call takes minutes, only the peer takes part that did the same work the fastest.
-    """
-    precision = case.contenders[0].precision
-    rates = {}
-    for row in rows:
-        if row["what"] == case.what and row.get("precision") == precision and "gflop_per_second" in row:
-            rates.setdefault(row["name"], []).append(row["gflop_per_second"])
-    if cases.OURS in rates:
-        case = case._replace(expected_seconds=case.amount / min(rates[cases.OURS]))
-    peers = [contender for contender in case.contenders if cases.is_peer(contender)]
-    if case.expected_seconds > contest.VERY_LONG and any(peer.name in rates for peer in peers):
-        fastest = max(peers, key=lambda peer: max(rates.get(peer.name, [0])))
-        case = case._replace(contenders=[each for each in case.contenders if each is fastest or each not in peers])
-    return case
 
 
 def _measure(case, deadline, restored):
