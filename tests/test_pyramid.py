@@ -50,18 +50,20 @@ def test_the_smallest_side_works(num_levels):
     assert len(gaussian_pyramid(np.zeros((1, side, side, 3), np.float32), num_levels)) == num_levels
 
 
-@pytest.mark.parametrize("num_levels", [1, 2, 3])
+@pytest.mark.parametrize(("num_levels", "block"), [(1, 1), (2, 1), (3, 1), (1, 2), (3, 2)])
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 12), (9, 31)])
-def test_images_are_padded_until_they_have_a_pyramid(num_levels, size):
-    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
+def test_images_are_padded_until_they_have_a_pyramid(num_levels, block, size):
+    multiple, smallest = block * 2 ** (num_levels - 1), smallest_side(num_levels)
     images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), np.uint8)
     missing = [max(-side % multiple, smallest - side) for side in size]
     expected = np.pad(images, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
-    np.testing.assert_array_equal(pad_for_pyramid(images, num_levels), expected)
-    graph = tf.function(lambda x: pad_for_pyramid(x, num_levels))
+    np.testing.assert_array_equal(pad_for_pyramid(images, num_levels, block), expected)
+    graph = tf.function(lambda x: pad_for_pyramid(x, num_levels, block))
     unknown = graph.get_concrete_function(tf.TensorSpec([None, None, None, 3], tf.uint8))
     np.testing.assert_array_equal(unknown(tf.constant(images)), expected)
-    assert len(gaussian_pyramid(expected.astype(np.float32), num_levels)) == num_levels
+    levels = gaussian_pyramid(expected.astype(np.float32), num_levels)
+    assert len(levels) == num_levels
+    assert all(side % block == 0 for side in levels[-1].shape[1:3])
 
 
 def test_images_that_have_a_pyramid_are_returned_as_they_are():

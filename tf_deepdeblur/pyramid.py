@@ -49,20 +49,21 @@ def smallest_side(num_levels: int) -> int:
     return 1 if num_levels == 1 else MIN_SIDE * 2 ** (num_levels - 2)
 
 
-def pad_for_pyramid(images: Tensor, num_levels: int) -> Tensor:
+def pad_for_pyramid(images: Tensor, num_levels: int, block: int = 1) -> Tensor:
     """Repeats the last row and column of images until they have a pyramid; ``[:, :height, :width]`` undoes it.
 
     Args:
         images: tensor [N, H, W, C] of any dtype; H and W are at least 1 and may be known to the running graph alone.
         num_levels: number of levels of the pyramid.
+        block: 1 or 2; the sides of every level, the last included, are multiples of it.
 
     Returns:
-        Images whose sides are multiples of 2^(num_levels - 1) and at least ``smallest_side(num_levels)``; ``images``
-        itself where its known sides are so already.
+        Images whose sides are multiples of ``block * 2^(num_levels - 1)`` and at least ``smallest_side(num_levels)``;
+        ``images`` itself where its known sides are so already.
     """
-    if num_levels == 1:
+    multiple, smallest = block * 2 ** (num_levels - 1), smallest_side(num_levels)
+    if multiple == 1:
         return images
-    multiple, smallest = 2 ** (num_levels - 1), smallest_side(num_levels)
     for axis in (1, 2):
         side = ops.shape(images)[axis]
         padded = -(-side // multiple) * multiple

@@ -91,7 +91,9 @@ def test_a_usage_error_does_not_wait_for_tensorflow(arguments):
 def test_a_shipped_config_is_found_where_there_is_none(run_here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     bad_size = run_here("train", "--flagfile", "configs/demo.cfg", "--patch_size=97")
-    assert bad_size.stderr == "deepdeblur train: --patch_size must be a multiple of 4 with --num_scales=3, got 97\n"
+    assert bad_size.stderr == (
+        "deepdeblur train: --patch_size must be a multiple of 4 with --num_scales=3 and --space_to_depth=1, got 97\n"
+    )
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "demo.cfg").write_text("--num_scales=9\n")
     assert "--num_scales must be one of 1, 2, 3, got 9" in run_here("train", "--flagfile=configs/demo.cfg").stderr

@@ -52,6 +52,7 @@ def test_model_json(published):
         "filters": 12,
         "kernel_size": 3,
         "global_residual": True,
+        "space_to_depth": 1,
         "parameters": random_generator().count_params(),
     }
     assert (description["license"], description["blur_key"], description["ssim"]) == ("cc-by-4.0", "blur", "gaussian")

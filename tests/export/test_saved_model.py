@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import tensorflow as tf
 from PIL import Image
 
 from tests.export.conftest import random_generator, random_image
+from tf_deepdeblur import runtime
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export import saved_model
+from tf_deepdeblur.export import saved_model, tflite
 from tf_deepdeblur.export.bundle import metadata
 from tf_deepdeblur.inference.deblurrer import Deblurrer
 
@@ -54,6 +56,24 @@ def encoded(image, file_format):
 
 def decoded(content):
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
+def test_a_network_at_half_the_resolution_is_restored_and_needs_a_quarter_of_the_memory(kind, tmp_path, monkeypatch):
+    needed, image = [], random_image(37, 51)
+    for space_to_depth in (1, 2):
+        generator = random_generator(filters=24, global_residual=True, space_to_depth=space_to_depth)
+        path = tmp_path / (f"{space_to_depth}.tflite" if kind == "tflite" else str(space_to_depth))
+        export = saved_model.export_saved_model if kind == "saved_model" else tflite.export_tflite
+        export(generator, path, metadata(generator))
+        restore = Deblurrer.load(path)
+        np.testing.assert_allclose(restore(image).astype(int), Deblurrer(generator)(image), atol=1)
+        with monkeypatch.context() as patched, pytest.raises(InputError, match=r"needs some [\d.]+ GiB") as refused:
+            patched.setattr(runtime, "free_memory", lambda: 2**20)
+            restore(np.zeros((6000, 4000, 3), np.uint8))
+        needed.append(float(re.search(r"some ([\d.]+) GiB", str(refused.value))[1]))
+    assert needed[1] == pytest.approx(needed[0] / 4, abs=0.06)  # written with one decimal
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -55,9 +55,9 @@ def test_pixels_are_those_of_the_network(generator, converted, quantize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_scales", [1, 3])
-def test_any_number_of_scales(num_scales):
-    generator, image = random_generator(num_scales), random_image(37, 51)
+@pytest.mark.parametrize(("num_scales", "space_to_depth"), [(1, 1), (3, 1), (1, 2), (3, 2)])
+def test_any_number_of_scales(num_scales, space_to_depth):
+    generator, image = random_generator(num_scales, space_to_depth=space_to_depth), random_image(37, 51)
     difference = np.abs(opened(tflite.convert(generator))(image).astype(int) - Deblurrer(generator)(image))
     assert difference.mean() < MEAN_DIFFERENCE["none"]
 

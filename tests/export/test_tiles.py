@@ -49,11 +49,11 @@ def test_the_pixels_of_the_untiled_file(folders, converted, quantize):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_scales", [1, 3])
+@pytest.mark.parametrize(("num_scales", "space_to_depth"), [(1, 1), (3, 1), (1, 2), (3, 2)])
 @pytest.mark.parametrize("quantize", ["none", "int8"])
-def test_any_number_of_scales(num_scales, quantize, tmp_path):
+def test_any_number_of_scales(num_scales, space_to_depth, quantize, tmp_path):
     # Large enough for values that are nearly halves: the last steps to integers must be those of the untiled file.
-    generator, image = random_generator(num_scales), random_image(245, 383)
+    generator, image = random_generator(num_scales, space_to_depth=space_to_depth), random_image(245, 383)
     ranges = tflite.calibration_ranges(generator, [random_image(32, 40)[None]])
     tiles.export_tiles(generator, tmp_path / "tiles", {}, quantize, ranges)
     tiled = Deblurrer.load(tmp_path / "tiles", tile=128)(image).astype(int)

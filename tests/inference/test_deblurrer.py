@@ -19,17 +19,18 @@ RNG = np.random.default_rng(5)
 SIZES = RNG.integers((1, 1, 16), (170, 170, 40), (24, 3)) * (1, 1, 2)
 
 
-def random_generator(num_scales, global_residual=False, num_res_blocks=2):
+def random_generator(num_scales, global_residual=False, num_res_blocks=2, space_to_depth=1):
     """A generator with weights, the same each time, that keep its outputs in the range of images: clips hide errors."""
-    generator = Generator(num_scales, num_res_blocks, filters=4, kernel_size=5, global_residual=global_residual)
+    generator = Generator(num_scales, num_res_blocks, 4, 5, global_residual, space_to_depth)
     rng = np.random.default_rng(num_scales)
     generator.set_weights([rng.normal(0, 0.05, weight.shape) for weight in generator.get_weights()])
     return generator
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[(1, 1), (2, 1), (3, 1), (1, 2), (3, 2)])
 def generator(request):
-    return random_generator(request.param, global_residual=request.param == 2)
+    num_scales, space_to_depth = request.param
+    return random_generator(num_scales, num_scales == 2, 2 // space_to_depth, space_to_depth)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def random_image(height, width, dtype=np.uint8):
 def whole(generator, image):
     """The restored image by the definition: pad, pyramid, network, crop."""
     scales = generator.num_scales
-    multiple, smallest = 2 ** (scales - 1), smallest_side(scales)
+    multiple, smallest = generator.space_to_depth * 2 ** (scales - 1), smallest_side(scales)
     missing = [max(-side % multiple, smallest - side) for side in image.shape[:2]]
     padded = np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
     restored = generator(gaussian_pyramid(to_float(padded[None]), scales))[0]
@@ -98,6 +99,12 @@ def test_a_pixel_sees_the_radius_and_no_more():
     changed = (deblur(black) != deblur(dot)).any(axis=(1, 2)).nonzero()[0]
     radius = generator.scales[0].radius
     assert 32 - radius <= changed.min() < 32 - radius + 4
+
+
+def test_half_the_resolution_needs_a_quarter_of_the_memory():
+    networks = [random_generator(1, num_res_blocks=blocks, space_to_depth=side) for blocks, side in ((2, 1), (1, 2))]
+    sides = [TiledGenerator(network).tile_side(0, 10**5, 10**5) for network in networks]
+    assert sides[1] / sides[0] == pytest.approx(2, rel=0.01)
 
 
 @pytest.mark.slow

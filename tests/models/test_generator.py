@@ -31,11 +31,11 @@ def test_40_convolutions_per_scale():
     assert scale.radius == 80
 
 
-@pytest.mark.parametrize("num_scales", [1, 2, 3])
+@pytest.mark.parametrize(("num_scales", "space_to_depth"), [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2)])
 @pytest.mark.parametrize("size", [(8, 8), (12, 20)])
-def test_every_level_keeps_its_size(num_scales, size):
+def test_every_level_keeps_its_size(num_scales, space_to_depth, size):
     blurry = pyramid(*size, levels=num_scales)
-    restored = Generator(num_scales, 1, 4)(blurry)
+    restored = Generator(num_scales, 1, 4, space_to_depth=space_to_depth)(blurry)
     assert [tuple(level.shape) for level in restored] == [tuple(level.shape) for level in blurry]
 
 
@@ -45,6 +45,18 @@ def test_the_coarser_result_feeds_the_finer_one():
     assert not np.allclose(before, generator([blurry[0], blurry[1] + 0.1])[0])
     coarse = generator(blurry)[1]
     np.testing.assert_array_equal(coarse, generator([blurry[0] + 0.1, blurry[1]])[1])
+
+
+def test_blocks_of_pixels_are_restored_as_pixels_of_more_channels():
+    """By hand for kernels of 1x1: each block of 2x2 pixels is one row of 12 values."""
+    generator = Generator(1, 1, 5, 1, space_to_depth=2)
+    head, bias, *inner, tail, tail_bias = generator.get_weights()
+    images = np.random.default_rng(0).random((1, 4, 6, 3), np.float32) - 0.5
+    blocks = images.reshape(1, 2, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(1, 2, 3, 12)
+    features = blocks @ head[0, 0] + bias
+    features += np.maximum(features @ inner[0][0, 0] + inner[1], 0) @ inner[2][0, 0] + inner[3]
+    expected = (features @ tail[0, 0] + tail_bias).reshape(1, 2, 3, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5)
+    np.testing.assert_allclose(generator(images), expected.reshape(1, 4, 6, 3), atol=1e-6)
 
 
 def test_an_output_pixel_sees_just_the_radius():
@@ -57,14 +69,16 @@ def test_an_output_pixel_sees_just_the_radius():
     assert (reach.min(), reach.max()) == (20 - generator.scales[0].radius, 20 + generator.scales[0].radius)
 
 
-@pytest.mark.parametrize("global_residual", [False, True])
-def test_a_tile_equals_its_part_of_the_whole_image(global_residual):
+@pytest.mark.parametrize(("global_residual", "space_to_depth"), [(False, 1), (True, 1), (False, 2), (True, 2)])
+def test_a_tile_equals_its_part_of_the_whole_image(global_residual, space_to_depth):
     """Sides inside the image lose the radius; the others end where the image ends, with its zero padding."""
-    generator = Generator(1, 2, 4, 3, global_residual)
+    generator = Generator(1, 2, 4, 3, global_residual, space_to_depth)
     generator.set_weights([np.random.default_rng(0).normal(0, 0.2, weight.shape) for weight in generator.get_weights()])
     images = np.random.default_rng(0).random((1, 40, 50, 3), np.float32) - 0.5
     whole, radius = np.array(generator.restore_scale(0, images)), generator.scales[0].radius
-    for top, bottom, left, right in [(0, 40, 0, 50), (5, 40, 0, 30), (0, 33, 8, 50), (5, 35, 8, 43)]:
+    tiles = [(0, 40, 0, 50), (6, 40, 0, 30), (0, 34, 8, 50), (6, 36, 8, 44)]
+    tiles += [(5, 40, 0, 30), (0, 33, 8, 50), (5, 35, 8, 43)] if space_to_depth == 1 else []
+    for top, bottom, left, right in tiles:
         cut = tuple(map(int, (top > 0, bottom < 40, left > 0, right < 50)))
         tile = generator.restore_scale(0, images[:, top:bottom, left:right], cut=cut)
         top, bottom, left, right = (
@@ -95,6 +109,8 @@ def test_results_are_float32_under_every_policy(dtype):
         ({"num_res_blocks": 0}, "`num_res_blocks` .* got 0"),
         ({"filters": 2.5}, "`filters` .* got 2.5"),
         ({"kernel_size": 4}, "`kernel_size` must be odd, got 4"),
+        ({"space_to_depth": 4}, "`space_to_depth` must be 1 or 2, got 4"),
+        ({"space_to_depth": True}, "`space_to_depth` must be 1 or 2, got True"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -109,12 +125,15 @@ def test_a_wrong_pyramid_is_refused():
     fine = pyramid(levels=1)[0]
     with pytest.raises(ValueError, match="half the size"):
         generator([fine, fine])
+    with pytest.raises(ValueError, match=r"with space_to_depth=2 every side must be even, got .*\(5, 8\)"):
+        Generator(2, 1, 4, space_to_depth=2)(pyramid(10, 16, levels=2))
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3])
+@pytest.fixture(scope="module", params=[(1, 1), (2, 1), (3, 1), (1, 2), (3, 2)])
 def predicting(request):
     """One for all sizes: ``predict`` is traced once or twice."""
-    return Generator(request.param, 1, 4, 3)
+    num_scales, space_to_depth = request.param
+    return Generator(num_scales, 1, 4, 3, space_to_depth=space_to_depth)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 9), (16, 24), (17, 23)])
@@ -122,7 +141,7 @@ def test_images_of_any_size_are_padded_restored_and_cropped(predicting, size):
     """The same values as by hand: repeat the last row and column, build the pyramid, restore, take the finest level."""
     generator, num_scales = predicting, predicting.num_scales
     images = np.random.default_rng(0).random((2, *size, 3), np.float32) - 0.5
-    multiple = 2 ** (num_scales - 1)
+    multiple = generator.space_to_depth * 2 ** (num_scales - 1)
     missing = [max(-side % multiple, smallest_side(num_scales) - side) for side in size]
     padded = np.pad(images, [(0, 0), (0, missing[0]), (0, missing[1]), (0, 0)], mode="edge")
     expected = np.array(generator(gaussian_pyramid(padded, num_scales))[0])[:, : size[0], : size[1]]
@@ -182,14 +201,16 @@ def test_a_generator_on_a_symbolic_pyramid():
 def test_blocks_in_a_functional_model_are_saved_and_loaded(tmp_path):
     images = keras.Input((None, None, 3))
     features = keras.layers.Conv2D(6, 3, padding="same")(images)
-    features = ScaleNetwork(1, 4, 3, starts_at_zero=True, dtype="mixed_bfloat16")(ResBlock(6, 3)(features))
+    features = ScaleNetwork(1, 4, 3, starts_at_zero=True, space_to_depth=2, dtype="mixed_bfloat16")(
+        ResBlock(6, 3)(features)
+    )
     model = keras.Model(images, UpConv(3)(features))
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.1, weight.shape) for weight in model.get_weights()])
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    pixels = rng.random((1, 7, 8, 3), np.float32)
-    assert loaded(pixels).shape == (1, 14, 16, 3)
+    pixels = rng.random((1, 6, 8, 3), np.float32)
+    assert loaded(pixels).shape == (1, 12, 16, 3)
     np.testing.assert_array_equal(loaded(pixels), model(pixels))
     assert [layer.get_config() for layer in loaded.layers] == [layer.get_config() for layer in model.layers]
     assert np.all(ScaleNetwork.from_config(loaded.layers[3].get_config())(pixels) == 0)
@@ -236,7 +257,7 @@ np.savez(folder + "/jax.npz", *[np.array(level) for level in restored], odd)
 def test_jax_gives_the_same_output(tmp_path):
     """The networks are portable Keras: the same file, another backend."""
     pytest.importorskip("jax")
-    generator = Generator(2, 1, 4)
+    generator = Generator(2, 1, 4, space_to_depth=2)
     images = np.random.default_rng(0).random((1, 32, 40, 3)).astype(np.float32) - 0.5
     save_generator(generator, tmp_path / "g.keras")
     np.save(tmp_path / "blurry.npy", images)

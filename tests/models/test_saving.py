@@ -17,7 +17,14 @@ from tf_deepdeblur.models.discriminator import Discriminator
 from tf_deepdeblur.models.generator import Generator, count_parameters
 from tf_deepdeblur.models.saving import find_model, load_generator, save_generator
 
-ARGUMENTS = {"num_scales": 2, "num_res_blocks": 1, "filters": 4, "kernel_size": 3, "global_residual": True}
+ARGUMENTS = {
+    "num_scales": 2,
+    "num_res_blocks": 1,
+    "filters": 4,
+    "kernel_size": 3,
+    "global_residual": True,
+    "space_to_depth": 2,
+}
 IMAGES = np.random.default_rng(0).random((1, 9, 12, 3), np.float32) - 0.5
 
 
@@ -113,9 +120,23 @@ def test_the_architecture_is_stored_as_the_constructors_arguments(members):
     assert model["config"].keys() == ARGUMENTS.keys() | {"name", "trainable", "dtype"}
 
 
-@pytest.mark.parametrize("arguments", [(1, 1, 1, 1), (2, 3, 5, 3), (3, 2, 4, 7), (3, 19, 64, 5)])
+@pytest.mark.parametrize(
+    "arguments",
+    [(1, 1, 1, 1), (2, 3, 5, 3), (3, 2, 4, 7), (3, 19, 64, 5), (1, 1, 2, 3, False, 2), (3, 2, 4, 3, True, 2)],
+)
 def test_parameters_are_counted_without_building(arguments):
     assert count_parameters(*arguments) == Generator(*arguments).count_params()
+
+
+def test_a_file_from_before_space_to_depth_is_read(path):
+    generator = Generator(2, 1, 4, 3)
+    generator.save(path)
+    with zipfile.ZipFile(path) as archive:
+        old = {name: archive.read(name) for name in archive.namelist()}
+    model = json.loads(old["config.json"])
+    del model["config"]["space_to_depth"]
+    write(path, {**old, "config.json": json.dumps(model)})
+    np.testing.assert_array_equal(load_generator(path)(IMAGES), generator(IMAGES))
 
 
 def test_an_unknown_precision_is_not_the_files_fault(members, path):
@@ -220,6 +241,8 @@ def test_a_config_that_describes_no_generator_is_refused(members, path, config):
         ({"kernel_size": 2001}, "`kernel_size` must be at most 31"),
         ({"kernel_size": -3}, "`kernel_size` must be an integer of at least 1"),
         ({"global_residual": {"module": "os", "class_name": "system"}}, "`global_residual` must be True or False"),
+        ({"space_to_depth": 10**9}, "`space_to_depth` must be 1 or 2, got 1000000000"),
+        ({"space_to_depth": 1}, "weights for"),
         ({"filters": 2048}, "bytes of weights for"),
         ({"filters": 3}, "weights for"),
         ({"activation": "relu"}, "unknown arguments"),

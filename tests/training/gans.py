@@ -40,11 +40,12 @@ def adam():
     return keras.optimizers.Adam(1e-3, epsilon=1e-8)
 
 
-def make(adversarial=True, dtype="float32", ema_decay=0.0, **arguments):
+def make(adversarial=True, dtype="float32", ema_decay=0.0, generator_optimizer=None, **arguments):
     keras.utils.set_random_seed(0)
     discriminator = small_discriminator(dtype) if adversarial else None
     model = DeblurGAN(Generator(2, 1, 4, 3, dtype=dtype), discriminator, ema_decay=ema_decay)
-    model.compile(adam(), adam() if adversarial else None, adversarial_weight=WEIGHT, **arguments)
+    optimizers = generator_optimizer or adam(), adam() if adversarial else None
+    model.compile(*optimizers, adversarial_weight=WEIGHT, **arguments)
     return model
 
 

@@ -99,6 +99,7 @@ def test_another_architecture_is_refused_by_name(tiny_config, source):
 def test_architecture(source):
     assert architecture(source) == {
         "num_scales": 2, "num_res_blocks": 1, "filters": 4, "kernel_size": 3, "global_residual": False,
+        "space_to_depth": 1,
     }  # fmt: skip
 
 

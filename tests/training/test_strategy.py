@@ -42,7 +42,13 @@ def configuration(make_config):
             num_scales=1,
             data={"eval_images": 1},
             loss={"adversarial_weight": 1e-2},
-            optimizer={"batch_size": 2, "total_steps": STEPS, "learning_rate": 1e-6, "ema_decay": 0.9},
+            optimizer={
+                "optimizer": "muon",
+                "batch_size": 2,
+                "total_steps": STEPS,
+                "learning_rate": 1e-6,
+                "ema_decay": 0.9,
+            },
             runtime={"log_every": 10, "checkpoint_every": 5, "eval_every": 100, **runtime},
         )
 

@@ -4,7 +4,7 @@
     deepdeblur train --flagfile configs/gopro.cfg --data_dir ~/GOPRO_Large --run_dir runs/gopro
     deepdeblur train --flagfile configs/finetune.cfg --initial_weights shake --data_dir my_pairs --run_dir runs/mine
 
-With --initial_weights, leave out the flags of the network (--num_scales to --global_residual).
+With --initial_weights, leave out the flags of the network (--num_scales to --space_to_depth).
 Writes into --run_dir: config.cfg, checkpoints/, metrics.jsonl, tensorboard/, samples/, generator.keras.
 """
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import tf_deepdeblur
+from tf_deepdeblur.config import ARCHITECTURE
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.export import activations, pictures, tflite, tiles
 from tf_deepdeblur.export.saved_model import export_saved_model, require_replaceable
@@ -92,7 +93,8 @@ def export_model(
         generator = with_dtype(generator, "float32")
     timing_size = options.timing_size or options.fixed_size or _TIMING_SIZE
     for size in filter(None, (timing_size, options.fixed_size)):
-        require_memory("`fixed_size` or `timing_size`", size, generator.filters, "give a smaller one")
+        channels = generator.filters // generator.space_to_depth**2
+        require_memory("`fixed_size` or `timing_size`", size, channels, "give a smaller one")
     saved_model = _replaceable_folders(output_dir, options)
 
     description = metadata(generator, training)
@@ -198,14 +200,13 @@ def metadata(generator: Generator, training: dict | None = None) -> dict:
         file) and "training".
     """
     config = generator.get_config()
-    names = ("num_scales", "num_res_blocks", "filters", "kernel_size", "global_residual")
     digest = hashlib.sha256()
     for weight in generator.get_weights():
         digest.update(np.ascontiguousarray(weight, "<f4").tobytes())
     return {
         "package": "tf_deepdeblur",
         "version": tf_deepdeblur.__version__,
-        "network": {**{name: config[name] for name in names}, "parameters": generator.count_params()},
+        "network": {**{name: config[name] for name in ARCHITECTURE}, "parameters": generator.count_params()},
         "weights_sha256": digest.hexdigest(),
         "training": training,
     }

@@ -120,7 +120,7 @@ def _description(generator, quantize):
         "format_version": FORMAT_VERSION,
         "quantize": quantize,
         "num_scales": generator.num_scales,
-        "multiple": 2**last,
+        "multiple": generator.space_to_depth * 2**last,
         "smallest_side": smallest_side(generator.num_scales),
         "halo": halo,
         "coarse_margin": generator.kernel_size // 2,
@@ -159,9 +159,8 @@ def _bytes_per_pixel(generator, quantize, pointer_bytes):
     Most of it is pointers: each convolution keeps one for every pixel that an output pixel sees.
     """
     convolutions = 2 * generator.num_res_blocks + 2
-    return convolutions * generator.kernel_size**2 * pointer_bytes + generator.filters * (
-        8 if quantize == "int8" else 16
-    )
+    pointers = convolutions * generator.kernel_size**2 * pointer_bytes
+    return (pointers + generator.filters * (8 if quantize == "int8" else 16)) // generator.space_to_depth**2
 
 
 def _described(kind, height, width):

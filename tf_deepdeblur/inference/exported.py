@@ -33,8 +33,9 @@ OPERATORS = frozenset(
     "AddV2 Any Assert BiasAdd Cast ConcatV2 Const Conv2D DecodeJpeg DepthToSpace DepthwiseConv2dNative EncodePng "
     "EnsureShape Equal FilterDataset Floor FloorDiv GatherV2 Greater Identity IgnoreErrorsDataset Less LogicalAnd "
     "MapDataset Maximum Minimum MirrorPad Mul Neg NoOp Pack PartitionedCall Range ReadVariableOp ReduceDataset Relu "
-    "Reshape SelectV2 Shape Size Squeeze StatefulPartitionedCall StridedSlice StringFormat Sub Substr TensorDataset "
-    "TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack While".split()
+    "Reshape SelectV2 Shape Size SpaceToDepth Squeeze StatefulPartitionedCall StridedSlice StringFormat Sub Substr "
+    "TensorDataset TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack "
+    "While".split()
 )
 _MAPS = 4  # float32 feature maps that an exported network holds at a time, with some reserve
 _FILTERS = 64  # where the file does not tell
@@ -62,7 +63,7 @@ class SavedModel:
 
     def __init__(self, folder: str | Path):
         self._path = Path(folder)
-        _require_known_operators(self._path)
+        operators = _known_operators(self._path)
         try:
             self._model = tf.saved_model.load(str(folder))
         except Exception as error:  # what a damaged export raises depends on where it is damaged
@@ -77,7 +78,8 @@ class SavedModel:
             self._restore = self._model
         functions = getattr(self._model.__call__, "concrete_functions", [])
         kernels = [variable.shape for function in functions for variable in function.variables]
-        self._filters = max((shape[-1] for shape in kernels if shape.rank == 4), default=_FILTERS)
+        filters = max((shape[-1] for shape in kernels if shape.rank == 4), default=_FILTERS)
+        self._channels = filters // 4 if "SpaceToDepth" in operators else filters
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
@@ -85,7 +87,7 @@ class SavedModel:
         Raises:
             InputError: naming the folder, if the image is too large for the free memory or the model does not take it.
         """
-        require_memory(self._path, image.shape[:2], self._filters, _REMEDY)
+        require_memory(self._path, image.shape[:2], self._channels, _REMEDY)
         try:
             restored = self._restore(tf.constant(image[None])).numpy()[0]
         except tf.errors.ResourceExhaustedError as error:
@@ -118,8 +120,9 @@ class TFLite:
             raise unusable(path, f"it takes {', '.join(inputs)} and gives {', '.join(outputs)}")
         height, width = (int(side) for side in inputs["image"]["shape_signature"][1:3])
         self._fixed_size = None if -1 in (height, width) else (height, width)
-        shapes = [tensor["shape"] for tensor in self._interpreter.get_tensor_details()]
-        self._filters = int(max((shape[-1] for shape in shapes if len(shape) == 4), default=_FILTERS))
+        tensors = self._interpreter.get_tensor_details()
+        filters = int(max((tensor["shape"][-1] for tensor in tensors if len(tensor["shape"]) == 4), default=_FILTERS))
+        self._channels = filters // 4 if any("SpaceToDepth" in tensor["name"] for tensor in tensors) else filters
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
@@ -133,7 +136,7 @@ class TFLite:
                 f"{self._path}: takes images of {sizes[0]} (height x width) only, not {sizes[1]}; "
                 "export it without a size"
             )
-        require_memory(self._path, image.shape[:2], self._filters, _REMEDY)
+        require_memory(self._path, image.shape[:2], self._channels, _REMEDY)
         try:
             restored = self._run(image=image[None])["restored"][0]
         except (ValueError, RuntimeError) as error:
@@ -168,19 +171,19 @@ def open_interpreter(
     return interpreter
 
 
-def require_memory(name: str | Path, size: tuple[int, int], filters: int, remedy: str) -> None:
+def require_memory(name: str | Path, size: tuple[int, int], channels: int, remedy: str) -> None:
     """The operating system kills a program that takes too much; an error before is kinder.
 
     Args:
         name: what needs the memory, for the message.
         size: (height, width) of an image that is restored at once, untiled.
-        filters: feature maps of the network.
+        channels: values of the network's features for each pixel of the image.
         remedy: what to do instead, for the message.
 
     Raises:
         InputError: if several feature maps of the image do not fit into the free memory.
     """
-    needed, free = math.prod(size) * filters * 4 * _MAPS, runtime.free_memory()
+    needed, free = math.prod(size) * channels * 4 * _MAPS, runtime.free_memory()
     if free is not None and needed > free:
         raise InputError(
             f"{name}: needs some {needed / 2**30:.1f} GiB for {size[0]}x{size[1]} pixels (height x width), "
@@ -188,8 +191,8 @@ def require_memory(name: str | Path, size: tuple[int, int], filters: int, remedy
         )
 
 
-def _require_known_operators(folder):
-    """Raises InputError if a SavedModel has functions that may be called with operators other than ``OPERATORS``."""
+def _known_operators(folder):
+    """The operators of a SavedModel's functions that may be called; InputError if not all of them are ``OPERATORS``."""
     try:
         graphs = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     except (OSError, DecodeError) as error:
@@ -205,7 +208,7 @@ def _require_known_operators(folder):
         *(name for node in objects.nodes for name in node.function.concrete_functions),
         *(node.bare_concrete_function.concrete_function_name for node in objects.nodes),
     ]
-    found, unknown = set(), set()
+    found, operators = set(), set()
     while names:
         name = names.pop()
         if name in found or name not in library:
@@ -214,12 +217,13 @@ def _require_known_operators(folder):
         for operator in library[name]:
             if operator.op in library:
                 names.append(operator.op)
-            elif operator.op not in OPERATORS:
-                unknown.add(operator.op)
+            else:
+                operators.add(operator.op)
             for value in operator.attr.values():
                 names += [function.name for function in (value.func, *value.list.func)]
-    if unknown:
-        raise unusable(folder, f"it has the operators {', '.join(sorted(unknown)[:5])}")
+    if not operators <= OPERATORS:
+        raise unusable(folder, f"it has the operators {', '.join(sorted(operators - OPERATORS)[:5])}")
+    return operators
 
 
 def _require_sound(path):

@@ -24,7 +24,7 @@ DESCRIPTION = "model.json"
 FORMAT = "tiles"
 FORMAT_VERSION = 1
 # Largest values that model.json may have; a network has at most 100 ResBlocks of 31x31.
-_LARGEST = {"num_scales": 3, "halo": 3030, "coarse_margin": 15, "bytes_per_pixel": 2**24}
+_LARGEST = {"num_scales": 3, "multiple": 8, "halo": 6060, "coarse_margin": 15, "bytes_per_pixel": 2**24}
 _BUDGET = 2**31  # bytes; twice as much would save a fifth of the arithmetic of the paper's network
 
 
@@ -47,6 +47,7 @@ class TFLiteTiles:
         if tile != "auto" and not (isinstance(tile, int) and tile >= SMALLEST_TILE):
             raise InputError(f"`tile` must be auto or at least {SMALLEST_TILE} pixels for exported tiles, got {tile!r}")
         self.num_scales = description["num_scales"]
+        self.space_to_depth = description["multiple"] // 2 ** (self.num_scales - 1)
         self.halo = description["halo"]
         self._margin = description["coarse_margin"]
         self._tile = tile
@@ -156,6 +157,8 @@ def _read_description(folder):
                 raise ValueError(f"{name} is {str(value)[:40]}")
         if not description["num_scales"] or not description["bytes_per_pixel"] or description["halo"] % 2:
             raise ValueError("num_scales, halo or bytes_per_pixel cannot be used")
+        if description["multiple"] not in (2 ** (description["num_scales"] - 1), 2 ** description["num_scales"]):
+            raise ValueError(f"multiple is {description['multiple']}")
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise unusable(path, first_line(error)) from error
     return description

@@ -28,6 +28,7 @@ class Scales(Protocol):
     """The network, scale by scale; level k of an image is [H, W, 3], integers at level 0 and float32 at the others."""
 
     num_scales: int
+    space_to_depth: int
     halo: int  # how far a scale sees, in its own pixels
 
     def halve(self, window: np.ndarray) -> np.ndarray:
@@ -55,7 +56,7 @@ def restore_by_scales(
         image: blurry.
         progress: None, or a function that is called after every tile with the share of the work that is done.
     """
-    pyramid = [np.asarray(pad_for_pyramid(image[None], scales.num_scales))[0]]
+    pyramid = [np.asarray(pad_for_pyramid(image[None], scales.num_scales, scales.space_to_depth))[0]]
     while len(pyramid) < scales.num_scales:
         pyramid.append(_halved(scales, pyramid[-1]))
     areas = [level.shape[0] * level.shape[1] for level in pyramid]

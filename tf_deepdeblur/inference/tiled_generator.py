@@ -47,6 +47,7 @@ class TiledGenerator:
             raise InputError(f"`tile` must be auto, 0 (off) or at least {SMALLEST_TILE} pixels, got {tile!r}")
         self.generator = generator
         self.num_scales = generator.num_scales
+        self.space_to_depth = generator.space_to_depth
         self.halo = generator.scales[0].radius
         self.tile = tile
         self._max_side = None  # tiles must not be larger, as memory has run out
@@ -122,7 +123,8 @@ class TiledGenerator:
                 budget = _GPU_BUDGET if tf.config.list_physical_devices("GPU") else _CPU_BUDGET
                 free = runtime.free_memory()
                 budget = budget if free is None else min(budget, free // 2)
-                self._area = int(budget / (_MAPS * 4 * self.generator.filters))
+                values = self.generator.filters / self.space_to_depth**2  # of a feature map, for each pixel
+                self._area = int(budget / (_MAPS * 4 * values))
             side = max(tile_geometry.largest_side(height, width, self.halo, self._area), SMALLEST_TILE)
         return min(side or self._max_side, self._max_side) if self._max_side else side
 

@@ -6,7 +6,8 @@ blurry image, and so on. With the paper's values each scale has 40 convolutions 
 
 Rules of thumb: ``num_scales`` 3 sees the largest blur and is the fastest to train well; halving ``filters`` quarters
 the time; ``global_residual`` (not in the paper) adds the blurry image to each scale's output, which small networks and
-short trainings need: such a network starts as the identity.
+short trainings need: such a network starts as the identity. ``space_to_depth=2`` (not in the paper either) computes each
+scale at half its resolution, on blocks of 2x2 pixels: a quarter of the time and memory, and twice the reach.
 """
 
 import itertools
@@ -34,6 +35,7 @@ class Generator(keras.Model):
         filters: feature maps, 1 to 2048; 64 in the paper.
         kernel_size: odd side of every convolution, 1 to 31; 5 in the paper.
         global_residual: whether each scale's output is added to its blurry input; False in the paper.
+        space_to_depth: side of the blocks of pixels that each scale takes as one pixel: 2, or 1 as in the paper.
         **kwargs: ``name`` and ``dtype`` of ``keras.Model``. Under a mixed policy each scale's last convolution and
             the upconvolutions stay float32.
 
@@ -48,18 +50,22 @@ class Generator(keras.Model):
         filters: int = 64,
         kernel_size: int = 5,
         global_residual: bool = False,
+        space_to_depth: int = 1,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
-        check_arguments(num_scales, num_res_blocks, filters, kernel_size, global_residual)
+        check_arguments(num_scales, num_res_blocks, filters, kernel_size, global_residual, space_to_depth)
         self.num_scales = num_scales
         self.num_res_blocks = num_res_blocks
         self.filters = filters
         self.kernel_size = kernel_size
         self.global_residual = global_residual
+        self.space_to_depth = space_to_depth
         policy = self.dtype_policy
         self.scales = [
-            ScaleNetwork(num_res_blocks, filters, kernel_size, global_residual, dtype=policy, name=f"scale{k}")
+            ScaleNetwork(
+                num_res_blocks, filters, kernel_size, global_residual, space_to_depth, dtype=policy, name=f"scale{k}"
+            )
             for k in range(num_scales)
         ]
         self.upconvs = [UpConv(kernel_size, dtype="float32", name=f"upconv{k}") for k in range(num_scales - 1)]
@@ -79,7 +85,8 @@ class Generator(keras.Model):
 
         Args:
             blurry: float tensor [N, H, W, 3] in [-0.5, 0.5], of any size from 1x1; or a list of ``num_scales`` such
-                tensors, finest first, each half the size of the one before.
+                tensors, finest first, each half the size of the one before, with sides that are multiples of
+                ``space_to_depth``.
 
         Returns:
             The restored images, or the restored pyramid as a list: float32, of the shapes that came in. Images are
@@ -92,7 +99,7 @@ class Generator(keras.Model):
         if isinstance(blurry, (list, tuple)):
             return self._restore_pyramid([ops.cast(level, "float32") for level in blurry])
         images = ops.cast(blurry, "float32")
-        padded = pad_for_pyramid(images, self.num_scales)
+        padded = pad_for_pyramid(images, self.num_scales, self.space_to_depth)
         restored = self._restore_pyramid(gaussian_pyramid(padded, self.num_scales))[0]
         if padded is images:
             return restored
@@ -143,6 +150,7 @@ class Generator(keras.Model):
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "global_residual": self.global_residual,
+            "space_to_depth": self.space_to_depth,
         }
 
     def _restore_pyramid(self, blurry):
@@ -163,10 +171,12 @@ class Generator(keras.Model):
         for fine, coarse in itertools.pairwise(sides):
             if any(a is not None and b is not None and a != 2 * b for a, b in zip(fine, coarse, strict=True)):
                 raise ValueError(f"each level must be half the size of the one before, got {sides}")
+        if any(side is not None and side % self.space_to_depth for side in sides[-1]):
+            raise ValueError(f"with space_to_depth={self.space_to_depth} every side must be even, got {sides}")
 
 
 def check_arguments(
-    num_scales: int, num_res_blocks: int, filters: int, kernel_size: int, global_residual: bool
+    num_scales: int, num_res_blocks: int, filters: int, kernel_size: int, global_residual: bool, space_to_depth: int
 ) -> None:
     """Raises ValueError naming the first of a Generator's arguments that is of another type or out of range."""
     check_sizes(num_scales=num_scales, num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
@@ -179,15 +189,22 @@ def check_arguments(
             raise ValueError(f"`{name}` must be at most {most}, got {value}")
     if not isinstance(global_residual, bool):
         raise ValueError(f"`global_residual` must be True or False, got {global_residual!r}")
+    if isinstance(space_to_depth, bool) or space_to_depth not in (1, 2):
+        raise ValueError(f"`space_to_depth` must be 1 or 2, got {space_to_depth!r}")
 
 
 def count_parameters(
-    num_scales: int, num_res_blocks: int, filters: int, kernel_size: int, global_residual: bool = False
+    num_scales: int,
+    num_res_blocks: int,
+    filters: int,
+    kernel_size: int,
+    global_residual: bool = False,
+    space_to_depth: int = 1,
 ) -> int:
     """The number of a Generator's parameters, by arithmetic alone: nothing is built. ``global_residual`` adds none."""
-    area = kernel_size**2
+    area, colours = kernel_size**2, 3 * space_to_depth**2
     block = 2 * (area * filters + 1) * filters
-    tail = (area * filters + 1) * 3
-    heads = (area * 3 + 1) * filters + (num_scales - 1) * (area * 6 + 1) * filters
+    tail = (area * filters + 1) * colours
+    heads = (area * colours + 1) * filters + (num_scales - 1) * (area * 2 * colours + 1) * filters
     upconvs = (num_scales - 1) * (area * 3 + 1) * 12
     return heads + num_scales * (num_res_blocks * block + tail) + upconvs

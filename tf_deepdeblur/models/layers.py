@@ -57,13 +57,15 @@ class ResBlock(layers.Layer):
 class ScaleNetwork(layers.Layer):
     """The residual network of one scale: convolution, ``num_res_blocks`` ResBlocks, convolution to RGB.
 
-    Shape: [N, H, W, C] -> [N, H, W, 3] float32, whatever the dtype policy computes in between.
+    Shape: [N, H, W, C] -> [N, H, W, 3] float32, whatever the dtype policy computes in between. With
+    ``space_to_depth=2`` height and width are even, and every 2x2 pixels are one pixel of 4 C channels in between.
 
     Args:
         num_res_blocks: number of ResBlocks, at least 1.
         filters: feature maps.
         kernel_size: odd side of every convolution.
         starts_at_zero: whether the untrained network gives zeros; a residual network then starts as the identity.
+        space_to_depth: side of the blocks of pixels that become channels: 1 or 2.
         **kwargs: ``name`` and ``dtype`` of ``keras.layers.Layer``.
 
     Attributes:
@@ -73,24 +75,37 @@ class ScaleNetwork(layers.Layer):
         ValueError: naming the argument that is out of range.
     """
 
-    def __init__(self, num_res_blocks: int, filters: int, kernel_size: int, starts_at_zero: bool = False, **kwargs):
+    def __init__(
+        self,
+        num_res_blocks: int,
+        filters: int,
+        kernel_size: int,
+        starts_at_zero: bool = False,
+        space_to_depth: int = 1,
+        **kwargs,
+    ):
         super().__init__(autocast=False, **kwargs)
-        check_sizes(num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size)
+        check_sizes(
+            num_res_blocks=num_res_blocks, filters=filters, kernel_size=kernel_size, space_to_depth=space_to_depth
+        )
         self.num_res_blocks = num_res_blocks
         self.filters = filters
         self.kernel_size = kernel_size
         self.starts_at_zero = starts_at_zero
+        self.space_to_depth = space_to_depth
         policy = self.dtype_policy
         self.head = layers.Conv2D(filters, kernel_size, padding="same", dtype=policy)
         self.blocks = [ResBlock(filters, kernel_size, dtype=policy) for _ in range(num_res_blocks)]
         last_weights = "zeros" if starts_at_zero else "glorot_uniform"
-        self.tail = layers.Conv2D(3, kernel_size, padding="same", kernel_initializer=last_weights, dtype="float32")
-        self.radius = (kernel_size // 2) * (2 * num_res_blocks + 2)
+        self.tail = layers.Conv2D(
+            3 * space_to_depth**2, kernel_size, padding="same", kernel_initializer=last_weights, dtype="float32"
+        )
+        self.radius = space_to_depth * (kernel_size // 2) * (2 * num_res_blocks + 2)
 
     def build(self, input_shape: tuple) -> None:
         """Creates the weights of all convolutions."""
-        features = (*input_shape[:-1], self.filters)
-        self.head.build(input_shape)
+        features = (None, None, None, self.filters)
+        self.head.build((None, None, None, input_shape[-1] * self.space_to_depth**2))
         for block in self.blocks:
             block.build(features)
         self.tail.build(features)
@@ -100,7 +115,7 @@ class ScaleNetwork(layers.Layer):
         """Restores one scale, or a tile of it.
 
         Args:
-            images: float tensor [N, H, W, C].
+            images: float tensor [N, H, W, C]; H and W are multiples of ``space_to_depth``.
             cut: None for whole images; for tiles four integers, 1 where the top, bottom, left and right side lies
                 inside the whole image, 0 where it is the whole image's border.
 
@@ -110,10 +125,15 @@ class ScaleNetwork(layers.Layer):
             which costs half of what dropping all of them at the end would.
         """
         radius = self.kernel_size // 2
+        if self.space_to_depth > 1:
+            images = ops.space_to_depth(images, self.space_to_depth, data_format="channels_last")
         features = trim(self.head(images), radius, cut)
         for block in self.blocks:
             features = trim(block(features), 2 * radius, cut)
-        return trim(self.tail(features), radius, cut)
+        restored = trim(self.tail(features), radius, cut)
+        if self.space_to_depth > 1:
+            restored = ops.depth_to_space(restored, self.space_to_depth, data_format="channels_last")
+        return restored
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -123,6 +143,7 @@ class ScaleNetwork(layers.Layer):
             "filters": self.filters,
             "kernel_size": self.kernel_size,
             "starts_at_zero": self.starts_at_zero,
+            "space_to_depth": self.space_to_depth,
         }
 
 

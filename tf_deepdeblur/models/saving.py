@@ -160,7 +160,7 @@ def _read_arguments(archive):
     if not isinstance(model, dict) or model.get("registered_name") != _REGISTERED_NAME:
         name = model.get("class_name") if isinstance(model, dict) else None
         raise ValueError(f"it holds {str(name)[:40]!r}, not a Generator")
-    config = model["config"]
+    config = {"space_to_depth": 1, **model["config"]}  # older files do not have it
     arguments = {name: config[name] for name in sorted(ARCHITECTURE)}
     if not config.keys() <= {*ARCHITECTURE, "name", "dtype", "trainable"}:  # which say nothing about the weights
         raise ValueError("its Generator has unknown arguments")

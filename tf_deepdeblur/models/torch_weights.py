@@ -137,6 +137,7 @@ def _architecture(state):
         "filters": np.shape(state[_HEAD])[0],
         "kernel_size": max(_kernel_sides(state).values()),
         "global_residual": False,
+        "space_to_depth": 1,
     }
     try:
         check_arguments(**arguments)

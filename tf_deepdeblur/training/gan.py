@@ -30,7 +30,8 @@ class DeblurGAN(keras.Model):
     """A generator that learns from sharp images and, if there is one, from a discriminator.
 
     Images are float32 [N, H, W, 3] in [-0.5, 0.5]; data sets and arrays are pairs (blurry, sharp). Training patches
-    have a side that is a multiple of 2^(K - 1); frames to evaluate and to predict are of any size.
+    have a side that is a multiple of 2^(K - 1), or 2^K with ``space_to_depth=2``; frames to evaluate and to predict are
+    of any size.
 
     Args:
         generator: Generator.
@@ -165,9 +166,9 @@ class DeblurGAN(keras.Model):
             ({name: scalar}, restored images). "loss" is what the generator minimises (Eq. 6); with a discriminator
             there is "discriminator_loss", what that one minimises.
         """
-        scales = generator.num_scales
-        blurry_pyramid = gaussian_pyramid(pad_for_pyramid(blurry, scales), scales)
-        sharp_pyramid = gaussian_pyramid(pad_for_pyramid(sharp, scales), scales)
+        scales, block = generator.num_scales, generator.space_to_depth
+        blurry_pyramid = gaussian_pyramid(pad_for_pyramid(blurry, scales, block), scales)
+        sharp_pyramid = gaussian_pyramid(pad_for_pyramid(sharp, scales, block), scales)
         restored_pyramid = generator(blurry_pyramid)
         # `call`, because a Keras loss called as a function may divide by the number of replicas, as train_step does.
         content = ops.mean(self.content_loss.call(sharp_pyramid, restored_pyramid))

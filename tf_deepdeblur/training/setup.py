@@ -1,5 +1,6 @@
 """From a configuration to the parts of a training: data and model."""
 
+import functools
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from tf_deepdeblur.models.discriminator import MIN_PATCH_SIZE, Discriminator
 from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.synthesis.demo import make_demo_dataset
 from tf_deepdeblur.training.gan import DeblurGAN
+from tf_deepdeblur.training.muon import ConvMuon
 from tf_deepdeblur.training.precision import training_precision
 from tf_deepdeblur.training.run_folder import RunFolder
 from tf_deepdeblur.training.schedule import step_decay
@@ -74,9 +76,11 @@ def build_model(config: TrainConfig, policy: str | None = None) -> DeblurGAN:
         ema_decay=config.optimizer.ema_decay,
     )
     schedule = learning_rate_schedule(config.optimizer)
+    adam = functools.partial(keras.optimizers.Adam, schedule, epsilon=_ADAM_EPSILON)
+    muon = functools.partial(ConvMuon, schedule, weight_decay=None, adam_weight_decay=None)
     model.compile(
-        keras.optimizers.Adam(schedule, epsilon=_ADAM_EPSILON),
-        keras.optimizers.Adam(schedule, epsilon=_ADAM_EPSILON) if config.adversarial else None,
+        muon() if config.optimizer.optimizer == "muon" else adam(),
+        adam() if config.adversarial else None,
         content_loss=config.loss.content_loss,
         adversarial_weight=config.loss.adversarial_weight,
         adversarial_loss=config.loss.adversarial_loss,
