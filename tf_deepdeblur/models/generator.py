@@ -6,8 +6,8 @@ blurry image, and so on. With the paper's values each scale has 40 convolutions 
 
 Rules of thumb: ``num_scales`` 3 sees the largest blur and is the fastest to train well; halving ``filters`` quarters
 the time; ``global_residual`` (not in the paper) adds the blurry image to each scale's output, which small networks and
-short trainings need: such a network starts as the identity. ``space_to_depth=2`` (not in the paper either) computes each
-scale at half its resolution, on blocks of 2x2 pixels: a quarter of the time and memory, and twice the reach.
+short trainings need: such a network starts as the identity. ``space_to_depth=2`` (not in the paper either) computes
+each scale at half its resolution, on blocks of 2x2 pixels: a quarter of the time and memory, and twice the reach.
 """
 
 import itertools
