@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.export.conftest import random_image
+from tests.export.conftest import random_generator, random_image
 from tf_deepdeblur.errors import InputError
-from tf_deepdeblur.export import tiles, web, web_runtime
+from tf_deepdeblur.export import tflite, tiles, web, web_runtime
 from tf_deepdeblur.export.bundle import metadata
 from tf_deepdeblur.export.web_server import make_server
 from tf_deepdeblur.inference.deblurrer import Deblurrer
@@ -25,7 +25,10 @@ PATIENCE = 60_000  # milliseconds, for a machine that does other work as well
 
 
 @pytest.fixture(scope="module")
-def tiles_folder(generator, ranges, tmp_path_factory):
+def tiles_folder(tmp_path_factory):
+    """Of a network at half the resolution, like the one that ships."""
+    generator = random_generator(scale=0.08, global_residual=True, space_to_depth=2)
+    ranges = tflite.calibration_ranges(generator, [random_image(48, 64)[None]])
     folder = tmp_path_factory.mktemp("page") / "tiles_int8"
     tiles.export_tiles(generator, folder, metadata(generator), "int8", ranges)
     return folder
