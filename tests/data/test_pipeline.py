@@ -28,6 +28,13 @@ def test_batches_have_the_right_shape(source):
     assert blurry.dtype == np.float32
 
 
+def test_no_thread_tunes_what_is_fixed(source):
+    """A training that was stopped once sat for two minutes in TensorFlow's destructors, waiting for it."""
+    samples = TrainingSamples(source, 16, seed=0)
+    for dataset in (samples.batches(0, 4, Shard(2)), samples.crops(0, 4, Shard(2))):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_a_run_can_start_at_any_step(source):
     whole, later = batches(source, (0, 6), Shard(2)), batches(source, (4, 6), Shard(2))
     np.testing.assert_array_equal(whole[4:], later)

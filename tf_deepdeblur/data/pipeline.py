@@ -145,7 +145,10 @@ class TrainingSamples:
         calls = tf.data.Dataset.range(first_index, end, batches_per_call)
         made = calls.map(make, num_parallel_calls=num_cores(), deterministic=True)
         batches = made.unbatch() if batches_per_call > 1 else made.map(first)  # ``unbatch`` copies, ``first`` does not
-        return batches.map(check).prefetch(_PREFETCH)
+        # Nothing here is left to tune, and a program that ends waits for the thread that tunes, which may be asleep.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return batches.map(check).prefetch(_PREFETCH).with_options(options)
 
     def _cut(self, batches):
         """The arranged crops of batches of sample numbers, and what ``adjust`` is to do with each batch.
