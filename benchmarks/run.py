@@ -102,6 +102,8 @@ def _settings(folder):
         raise cli.UsageError("--peers compares the paper's network, which has no --global_residual")
     if config.model.space_to_depth > 1:
         raise cli.UsageError("the benchmarks start from weights of the paper's layers; leave out --space_to_depth")
+    if config.optimizer.optimizer != "adam" and _PEERS.value:
+        raise cli.UsageError("--peers trains with Adam; leave out --optimizer")
     precision = config.runtime.precision.removeprefix("mixed_")
     patches = (
         {(config.data.patch_size, config.optimizer.batch_size)} if given & {"patch_size", "batch_size"} else _PATCHES

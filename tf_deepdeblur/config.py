@@ -102,7 +102,7 @@ class OptimizerConfig(_Checked):
 
     optimizer: str = _flag(
         "adam",
-        "Of the generator: adam is the paper's; muon, for its ResBlocks, learns more per step at higher rates.",
+        "Of the generator: adam is the paper's; muon (not in the paper) learned more per step in our trials.",
         choices=("adam", "muon"),
     )
     batch_size: int = _flag(2, "Patches per step, over all devices together.", minimum=1)

@@ -6,6 +6,7 @@ from tf_deepdeblur.config import to_flagfile
 from tf_deepdeblur.errors import InputError
 from tf_deepdeblur.training.run_folder import RunFolder, read_records, read_training
 
+FLAGS = {"filters": "4", "space_to_depth": "1", "optimizer": "adam"}  # the last two are newer than the run
 EVALUATIONS = [{"step": step, "kind": "eval", "psnr": psnr} for step, psnr in ((10, 28.0), (20, 30.0), (30, 29.0))]
 
 
@@ -19,8 +20,8 @@ def run_dir(tmp_path):
 
 def test_the_scores_belong_to_the_weights_of_the_file(run_dir):
     newest, best = (read_training(run_dir / name) for name in ("generator.keras", "generator_best.keras"))
-    assert newest == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[2], "initial_weights": None}
-    assert best == {"flags": {"filters": "4"}, "held_out": EVALUATIONS[1], "initial_weights": None}
+    assert newest == {"flags": FLAGS, "held_out": EVALUATIONS[2], "initial_weights": None}
+    assert best == {"flags": FLAGS, "held_out": EVALUATIONS[1], "initial_weights": None}
 
 
 def test_a_file_outside_of_a_run_has_no_training(tmp_path):
@@ -30,7 +31,7 @@ def test_a_file_outside_of_a_run_has_no_training(tmp_path):
 def test_a_run_without_evaluations_has_no_scores(run_dir):
     (run_dir / "metrics.jsonl").unlink()
     assert read_training(run_dir / "generator.keras") == {
-        "flags": {"filters": "4"},
+        "flags": FLAGS,
         "held_out": None,
         "initial_weights": None,
     }
@@ -55,3 +56,15 @@ def test_another_model_is_refused_as_soon_as_one_was_saved(tiny_config):
     folder.checkpoints.joinpath("last", "step-1.index").touch()
     with pytest.raises(InputError, match=r"another model .`filters` was 4, is now 8"):
         folder.changes(tiny_config(filters=8))
+
+
+def test_a_run_from_before_a_flag_goes_on_with_what_it_was_trained_with(tiny_config):
+    folder = RunFolder(tiny_config().run_dir)
+    folder.checkpoints.joinpath("last").mkdir(parents=True)
+    folder.checkpoints.joinpath("last", "step-1.index").touch()
+    lines = to_flagfile(tiny_config()).splitlines(keepends=True)
+    folder.config.write_text("".join(line for line in lines if not line.startswith(("--space", "--optimizer"))))
+    assert folder.changes(tiny_config()) == {}
+    for change in ({"space_to_depth": 2}, {"optimizer": {"optimizer": "muon"}}):
+        with pytest.raises(InputError, match="another model"):
+            folder.changes(tiny_config(**change))

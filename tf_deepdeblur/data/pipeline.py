@@ -145,7 +145,7 @@ class TrainingSamples:
         calls = tf.data.Dataset.range(first_index, end, batches_per_call)
         made = calls.map(make, num_parallel_calls=num_cores(), deterministic=True)
         batches = made.unbatch() if batches_per_call > 1 else made.map(first)  # ``unbatch`` copies, ``first`` does not
-        # Nothing here is left to tune, and a program that ends waits for the thread that tunes, which may be asleep.
+        # Nothing here is left to tune, and at exit TensorFlow waits for its autotuning thread, which may be sleeping.
         options = tf.data.Options()
         options.autotune.enabled = False
         return batches.map(check).prefetch(_PREFETCH).with_options(options)

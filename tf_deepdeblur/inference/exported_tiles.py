@@ -47,7 +47,7 @@ class TFLiteTiles:
         if tile != "auto" and not (isinstance(tile, int) and tile >= SMALLEST_TILE):
             raise InputError(f"`tile` must be auto or at least {SMALLEST_TILE} pixels for exported tiles, got {tile!r}")
         self.num_scales = description["num_scales"]
-        self.space_to_depth = description["multiple"] // 2 ** (self.num_scales - 1)
+        self.space_to_depth = description["multiple"] // 2 ** (self.num_scales - 1)  # the pyramid needs the rest of it
         self.halo = description["halo"]
         self._margin = description["coarse_margin"]
         self._tile = tile

@@ -189,7 +189,7 @@ def check_arguments(
             raise ValueError(f"`{name}` must be at most {most}, got {value}")
     if not isinstance(global_residual, bool):
         raise ValueError(f"`global_residual` must be True or False, got {global_residual!r}")
-    if isinstance(space_to_depth, bool) or space_to_depth not in (1, 2):
+    if type(space_to_depth) is not int or space_to_depth not in (1, 2):
         raise ValueError(f"`space_to_depth` must be 1 or 2, got {space_to_depth!r}")
 
 

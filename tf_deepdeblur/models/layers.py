@@ -58,14 +58,14 @@ class ScaleNetwork(layers.Layer):
     """The residual network of one scale: convolution, ``num_res_blocks`` ResBlocks, convolution to RGB.
 
     Shape: [N, H, W, C] -> [N, H, W, 3] float32, whatever the dtype policy computes in between. With
-    ``space_to_depth=2`` height and width are even, and every 2x2 pixels are one pixel of 4 C channels in between.
+    ``space_to_depth=2`` height and width are even, and in between every 2x2 pixels are one pixel of 4 C channels.
 
     Args:
         num_res_blocks: number of ResBlocks, at least 1.
         filters: feature maps.
         kernel_size: odd side of every convolution.
         starts_at_zero: whether the untrained network gives zeros; a residual network then starts as the identity.
-        space_to_depth: side of the blocks of pixels that become channels: 1 or 2.
+        space_to_depth: side of the blocks of pixels that become channels.
         **kwargs: ``name`` and ``dtype`` of ``keras.layers.Layer``.
 
     Attributes:

@@ -33,6 +33,7 @@ from tf_deepdeblur.models.generator import Generator
 from tf_deepdeblur.models.saving import save_generator
 
 _REMEDY = "restore it or use another folder"
+_BEFORE = {"space_to_depth": "1", "optimizer": "adam"}  # flags that older runs do not name: what they were trained with
 
 
 class RunFolder:
@@ -87,13 +88,13 @@ class RunFolder:
         return changes
 
     def flags(self) -> dict[str, str]:
-        """{name: value} of config.cfg.
+        """{name: value} of config.cfg; of flags that are newer than the run, what it was trained with.
 
         Raises:
             InputError: if it is not text.
         """
         try:
-            return read_flagfile(self.config.read_text())
+            return {**_BEFORE, **read_flagfile(self.config.read_text())}
         except UnicodeDecodeError as error:
             raise InputError(f"{self.config}: is damaged (not text); {_REMEDY}") from error
 

@@ -77,7 +77,7 @@ def build_model(config: TrainConfig, policy: str | None = None) -> DeblurGAN:
     )
     schedule = learning_rate_schedule(config.optimizer)
     adam = functools.partial(keras.optimizers.Adam, schedule, epsilon=_ADAM_EPSILON)
-    muon = functools.partial(ConvMuon, schedule, weight_decay=None, adam_weight_decay=None)
+    muon = functools.partial(ConvMuon, schedule, weight_decay=None, adam_weight_decay=None, epsilon=_ADAM_EPSILON)
     model.compile(
         muon() if config.optimizer.optimizer == "muon" else adam(),
         adam() if config.adversarial else None,
