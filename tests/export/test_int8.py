@@ -88,6 +88,16 @@ def test_flat_grey_stays_flat(one_scale, one_scale_int8, grey):
     assert np.abs(restored.astype(int) - expected).max() <= 2
 
 
+def test_features_that_are_always_zero_are_no_obstacle():
+    """A ResBlock whose ReLU gives zeros alone, as training may leave some."""
+    generator = random_generator(1, scale=0.05, num_res_blocks=2)
+    generator.scales[0].blocks[0].conv1.bias.assign(np.full(12, -100.0))
+    images = [random_image(24, 24, seed)[None] for seed in range(3)]
+    restore = opened(tflite.convert(generator, "int8", ranges=tflite.calibration_ranges(generator, images)))
+    difference = restore(images[0][0]).astype(int) - Deblurrer(generator)(images[0][0])
+    assert np.abs(difference).mean() < 1.0
+
+
 @pytest.mark.slow
 def test_a_network_that_changes_nothing_gives_the_very_pixels():
     identity = Generator(2, 1, 4, 3, global_residual=True)

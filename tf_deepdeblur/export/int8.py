@@ -19,6 +19,9 @@ from tf_deepdeblur.runtime import dropped_stderr, num_cores
 
 # For each integer operator, in the order in which they run: (lowest value, highest value) of its inputs and its output.
 Ranges = list[list[tuple[float, float]]]
+# LiteRT refuses a model in which the scale falls by more than 256 from one feature to the next, as it does to one that
+# was zero in all pictures. Usual ranges are above 0.1.
+_LEAST_RANGE = 0.01
 
 
 def calibrate(content: bytes, images: Iterable[np.ndarray]) -> Ranges:
@@ -75,6 +78,7 @@ def quantize(content: bytes, ranges: Ranges) -> bytes:
     for operator, limits in zip(integers, ranges, strict=True):
         for index, (low, high) in zip(_features(model, operator), limits, strict=True):
             # The quantiser derives scale and zero point from the range that a float tensor carries.
+            high = max(high, low + _LEAST_RANGE)
             tensors[index].quantization = schema.QuantizationParametersT(min=[low], max=[high])
     # It makes everything integer but the operators whose outputs are named.
     floats = [operator for operator in model.subgraphs[0].operators if operator not in integers]
