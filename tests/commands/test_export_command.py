@@ -71,7 +71,7 @@ def test_files_and_a_table(exported):
 @pytest.mark.slow
 def test_the_facts_are_those_of_the_run_without_its_paths(exported):
     facts = json.loads((exported[1] / "saved_model" / "model.json").read_text())
-    assert facts["training"]["flags"] == {"blur_key": "blur"}
+    assert facts["training"]["flags"] == {"blur_key": "blur", "space_to_depth": "1", "optimizer": "adam"}
     assert facts["training"]["held_out"] == {"step": 2, "kind": "eval", "psnr": 28.0}
 
 
