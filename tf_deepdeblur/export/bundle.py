@@ -4,6 +4,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Sequence
@@ -93,7 +94,7 @@ def export_model(
         generator = with_dtype(generator, "float32")
     timing_size = options.timing_size or options.fixed_size or _TIMING_SIZE
     for size in filter(None, (timing_size, options.fixed_size)):
-        channels = generator.filters // generator.space_to_depth**2
+        channels = math.ceil(generator.filters / generator.space_to_depth**2)
         require_memory("`fixed_size` or `timing_size`", size, channels, "give a smaller one")
     saved_model = _replaceable_folders(output_dir, options)
 

@@ -79,7 +79,7 @@ class SavedModel:
         functions = getattr(self._model.__call__, "concrete_functions", [])
         kernels = [variable.shape for function in functions for variable in function.variables]
         filters = max((shape[-1] for shape in kernels if shape.rank == 4), default=_FILTERS)
-        self._channels = filters // 4 if "SpaceToDepth" in operators else filters
+        self._channels = math.ceil(filters / 4) if "SpaceToDepth" in operators else filters
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
@@ -122,7 +122,7 @@ class TFLite:
         self._fixed_size = None if -1 in (height, width) else (height, width)
         tensors = self._interpreter.get_tensor_details()
         filters = int(max((tensor["shape"][-1] for tensor in tensors if len(tensor["shape"]) == 4), default=_FILTERS))
-        self._channels = filters // 4 if any("SpaceToDepth" in tensor["name"] for tensor in tensors) else filters
+        self._channels = math.ceil(filters / 4) if any("SpaceToDepth" in tensor["name"] for tensor in tensors) else filters
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
