@@ -122,7 +122,8 @@ class TFLite:
         self._fixed_size = None if -1 in (height, width) else (height, width)
         tensors = self._interpreter.get_tensor_details()
         filters = int(max((tensor["shape"][-1] for tensor in tensors if len(tensor["shape"]) == 4), default=_FILTERS))
-        self._channels = math.ceil(filters / 4) if any("SpaceToDepth" in tensor["name"] for tensor in tensors) else filters
+        is_halved = any("SpaceToDepth" in tensor["name"] for tensor in tensors)
+        self._channels = math.ceil(filters / 4) if is_halved else filters
 
     def __call__(self, image: np.ndarray, progress: Callable[[float], object] | None = None) -> np.ndarray:
         """Restores one image; ``progress`` is called once, at the end.
